@@ -1,0 +1,32 @@
+"""From talking-head videos to the tables of a paper. One DAG per data set of config.yaml."""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/demo.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/results.smk"
+
+
+localrules:
+    all,
+    manifest,
+    text_encoder,
+    quarantine,
+    consistency,
+    table,
+    report,
+
+
+rule all:
+    default_target: True
+    input:
+        "results/demo/table.csv",
+        "results/demo/report.html",

@@ -1,0 +1,97 @@
+"""The language model inside the text modality: frozen in stage 1, finetuned in stage 2."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cmc.dataset import Ragged, Split, in_order
+from cmc.sequences import Sequences, in_rectangles
+
+BATCH = 64
+NO_DECAY = ("bias", "LayerNorm.weight")
+
+
+def prepare(
+    splits: list[Split], text_encoder: str | None, trained: bool, weights: dict[str, Tensor] | None = None
+) -> nn.Module | None:
+    """The language model that has to run with every batch, if one has to.
+
+    Parameters
+    ----------
+    splits : list of Split
+        Where a frozen language model serves but padding is not masked, their text features are replaced by
+        hidden states that include padding, computed here once.
+    text_encoder : str
+        Hub name, directory or package, see `cmc.features.text.resolve`.
+    trained : bool
+        Whether the language model is, or was, finetuned.
+    weights : dict, optional
+        Of a finetuned language model.
+
+    Returns
+    -------
+    Module or None
+        None where the splits' own text features are what the model takes.
+    """
+    first = splits[0]
+    if "text" not in first.features or not (trained or first.text_length):
+        return None
+    if text_encoder is None or first.tokens is None:
+        raise ValueError(
+            "the language model must run here, but the features have no token ids or no text_encoder is set"
+        )
+    from cmc.features.text import load  # seconds to import; most runs of stage 1 don't need it
+
+    bert = load(text_encoder)[1].to(first.tokens.values.device)
+    if weights:
+        bert.load_state_dict(weights)
+    if trained:
+        return bert
+    for split in splits:
+        split.features["text"] = freeze(bert, split)
+    return None
+
+
+def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:
+    """Last hidden states of some clips' transcripts: ragged (frames, hidden).
+
+    Where padding is masked, real tokens alone. Else, as published, every position up to the split's text length:
+    the language model itself still masks the padding, the encoders of CMC don't.
+    """
+    tokens = split.tokens.batch(clips)
+    if split.text_length is None:
+        return tokens.replace(in_rectangles(partial(run, bert), tokens.values, tokens.groups))
+    valid = torch.arange(split.text_length) < tokens.lengths[:, None]
+    ids = tokens.values.new_zeros(valid.shape)
+    valid = valid.to(ids.device)
+    ids[valid] = tokens.values
+    return Sequences.padded(run(bert, ids, valid))
+
+
+def run(
+    bert: nn.Module, ids: Tensor, valid: Tensor | None
+) -> Tensor:  # (clips, time) -> (clips, time, hidden)
+    mask = torch.ones_like(ids) if valid is None else valid.long()
+    return bert(input_ids=ids, attention_mask=mask).last_hidden_state
+
+
+@torch.no_grad()
+def freeze(bert: nn.Module, split: Split) -> Ragged:
+    """Hidden states of a whole split, computed once with the frozen language model."""
+    bert.eval()
+    batches = [text_states(bert, split, clips) for clips in in_order(np.arange(len(split)), BATCH)]
+    lengths = torch.cat([batch.lengths for batch in batches]).numpy()
+    return Ragged(torch.cat([batch.values for batch in batches]), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def parameter_groups(bert: nn.Module, lr: float, weight_decay: float) -> list[dict]:
+    """Groups for the optimizer: no weight decay on biases and LayerNorm."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in bert.named_parameters():
+        groups[not name.endswith(NO_DECAY)].append(parameter)
+    return [
+        {"params": groups[True], "lr": lr, "weight_decay": weight_decay},
+        {"params": groups[False], "lr": lr, "weight_decay": 0.0},
+    ]

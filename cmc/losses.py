@@ -1,0 +1,49 @@
+"""Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362), as CMC uses it over all modalities."""
+
+import torch
+from torch import Tensor
+
+
+def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
+    """Mean over anchors with a positive of -log of the positives' share of the similarity.
+
+    Parameters
+    ----------
+    features : Tensor (n, dim)
+        L2-normalised vectors.
+    labels : Tensor (n,)
+        Vectors of equal label are each other's positives.
+    temperature : float
+
+    Returns
+    -------
+    Tensor ()
+        0 if no anchor has a positive.
+
+    Notes
+    -----
+    The sum over positives stands inside the logarithm (the "in" form), as in CMC's published code.
+    """
+    if len(features) < 2:
+        return features.sum() * 0  # a lone vector has nobody to be compared with
+    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    similarity = (features @ features.mT / temperature).masked_fill(itself, -torch.inf)
+    positive = (labels[:, None] == labels) & ~itself
+    anchor = positive.any(dim=1)
+    # rows without a positive keep finite numbers, so that they add neither loss nor NaN gradients
+    positives = similarity.masked_fill(~(positive | ~anchor[:, None]), -torch.inf)
+    loss = similarity.logsumexp(dim=1) - positives.logsumexp(dim=1)
+    return loss.where(anchor, 0).sum() / anchor.sum().clamp(min=1)
+
+
+def polarity_groups(hard_labels: Tensor, has0: str) -> Tensor:
+    """The two groups that the contrastive loss pulls apart, the same two as in the headline accuracy.
+
+    Parameters
+    ----------
+    hard_labels : Tensor, int
+        Classes 0 negative, 1 neutral, 2 positive.
+    has0 : {'nonpositive_positive', 'negative_nonnegative'}
+        CH-SIMS sets positive against the rest, CMU-MOSI and CMU-MOSEI negative against the rest.
+    """
+    return hard_labels > 1 if has0 == "nonpositive_positive" else hard_labels >= 1

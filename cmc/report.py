@@ -1,0 +1,331 @@
+"""The results of one data set as one self-contained HTML page. It reads results and computes none."""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from sklearn.metrics import confusion_matrix
+
+from cmc import MODALITIES
+from cmc.metrics import CLASSES
+from cmc.tables import cells, model_logits
+
+ASSETS = Path(__file__).parent / "assets"
+STAGES = {"pretrain": "Stage 1, unimodal pretraining", "finetune": "Stage 2, multimodal finetuning"}
+
+# One colour a modality throughout, told apart by colour-blind readers too (Okabe and Ito); ink for the rest.
+COLOURS = {"text": "#0072b2", "audio": "#d55e00", "vision": "#009e73"}
+INK = "#333333"
+FAINT = 0.4
+WIDTH = 4.2  # inches: a panel fits a phone at nearly its own size
+FEW_EPOCHS = 20  # up to here each epoch gets a dot: a run of one epoch would be an invisible line
+STYLE = {
+    "svg.hashsalt": "cmc",  # element ids are random otherwise
+    "svg.fonttype": "none",  # text stays text: selectable, and small
+    "text.parse_math": False,  # a name may hold a $
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#999999",
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+# Failure signatures that the method's readers ask for.
+TEXT_DOMINANCE = 0.7  # mean router weight
+GAP_LIMIT = 25  # points of Acc-2
+SETTLED_EPOCH = 20  # pseudo labels ought to rest from here on
+FLIP_LIMIT = 0.01  # share of hard labels flipped in an epoch
+
+
+class Check(NamedTuple):
+    """A failure signature: what was measured, beyond what it worries, and whether it does (None: unknown)."""
+
+    name: str
+    measured: str
+    limit: str
+    worrying: bool | None
+
+
+def render(
+    dataset: str,
+    table: pd.DataFrame,
+    predictions: Sequence[pd.DataFrame],
+    histories: Sequence[Mapping],
+    quarantine: pd.DataFrame,
+    settings: Mapping,
+    variant: str = "cmc",
+) -> str:
+    """Report of one data set as an HTML page that needs no other file, the same bytes for the same input.
+
+    Parameters
+    ----------
+    dataset : str
+        Name; "demo" adds a notice that its numbers say nothing about people.
+    table : DataFrame
+        See `cmc.tables.table`.
+    predictions : sequence of DataFrame
+        Test predictions of `variant`, one a seed (columns: see `cmc.tables.score`).
+    histories : sequence of mapping
+        One a seed: pretrain, finetune -> one dict an epoch with epoch (from 1) and any of *loss*,
+        *loss*_{modality} (drawn dashed where the key starts with "train") and flips_{modality}, the share in
+        [0, 1] of hard pseudo labels that changed. A stage may be missing; other keys are ignored.
+    quarantine : DataFrame
+        Clips left out, with whatever columns tell why.
+    settings : mapping
+        What the run was made with; nested mappings become dotted names.
+    variant : str
+        Model that the figures show.
+
+    Returns
+    -------
+    str
+        HTML; everything from outside is escaped.
+
+    Raises
+    ------
+    ValueError
+        If there are no predictions, or the table has no row for `variant` on the test split.
+    """
+    if not predictions:
+        raise ValueError(f"the report of {dataset!r} needs the predictions of at least one seed")
+    if not _mean(table, variant, "test", "n") > 0:
+        raise ValueError(f"the table has no test clips for variant {variant!r}; it has {_variants(table)}")
+    pooled = pd.concat(predictions, ignore_index=True)
+    environment = Environment(
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    with matplotlib.rc_context(STYLE):
+        figures = {
+            "consistency": consistency_figure(table),
+            "router": router_figure(pooled),
+            "curves": list(curve_figures(histories)),
+        }
+    return environment.get_template("report.html.j2").render(
+        dataset=dataset,
+        variant=variant,
+        seeds=_count(len(predictions), "seed"),
+        headline=_headline(table, variant),
+        table=cells(table),
+        checks=checks(table, pooled, histories, variant),
+        confusions=confusions(pooled, variant),
+        classes=CLASSES,
+        colours=COLOURS,
+        quarantine=quarantine.fillna(""),
+        settings=dict(_flat(settings)),
+        **figures,
+    )
+
+
+def checks(
+    table: pd.DataFrame, pooled: pd.DataFrame, histories: Sequence[Mapping], variant: str
+) -> list[Check]:
+    """Failure signatures of a run: text dominance, pseudo labels that don't settle, a wide MSC - MSI gap.
+
+    Parameters
+    ----------
+    table, histories, variant
+        See `render`.
+    pooled : DataFrame
+        Test predictions of all seeds.
+    """
+    weight = pooled["router_text"].mean()
+    gap = _mean(table, variant, "msc", "acc2_mean") - _mean(table, variant, "msi", "acc2_mean")
+    flips = _late_flips(histories)
+    return [
+        Check(
+            "Text dominates the router: its mean weight",
+            f"{weight:.2f}",
+            f"over {TEXT_DOMINANCE}",
+            bool(weight > TEXT_DOMINANCE),
+        ),
+        Check(
+            f"Pseudo labels still move after epoch {SETTLED_EPOCH}: largest share flipped in a last epoch",
+            f"{flips:.1%}" if np.isfinite(flips) else f"no run went past epoch {SETTLED_EPOCH}",
+            f"over {FLIP_LIMIT:.0%}",
+            bool(flips > FLIP_LIMIT) if np.isfinite(flips) else None,
+        ),
+        Check(
+            "Acc-2 falls from MSC to MSI: points",
+            f"{gap:.1f}" if np.isfinite(gap) else "no MSC and MSI clips to compare",
+            f"over {GAP_LIMIT}",
+            bool(gap > GAP_LIMIT) if np.isfinite(gap) else None,
+        ),
+    ]
+
+
+def confusions(pooled: pd.DataFrame, variant: str) -> dict[str, np.ndarray]:
+    """Clips of each class (row) that each model calls each class (column), (3, 3), summed over seeds."""
+    return {
+        model: confusion_matrix(pooled["class"], logits.argmax(axis=1), labels=range(len(CLASSES)))
+        for model, logits in model_logits(pooled, variant).items()
+    }
+
+
+def consistency_figure(table: pd.DataFrame) -> Markup | None:
+    """Acc-2 of each model on MSC and MSI with its spread over seeds; None where there are no subsets."""
+    rows = {subset: table[table["subset"] == subset].set_index("model") for subset in ("msc", "msi")}
+    models = list(rows["msc"].index)[::-1]  # first model on top
+    if not models:
+        return None
+    figure, axes = _panel(height=0.8 + 0.5 * len(models))
+    thickness = 0.38
+    colours = [COLOURS.get(model, INK) for model in models]
+    for subset, offset, opacity in (("msc", 0.5, 1), ("msi", -0.5, FAINT)):
+        results = rows[subset].reindex(models)
+        mean, spread = results["acc2_mean"], results["acc2_std"]
+        places = np.arange(len(models)) + offset * thickness
+        axes.barh(places, mean, thickness, color=colours, alpha=opacity)
+        axes.errorbar(mean, places, xerr=spread, fmt="none", ecolor="black", capsize=2, lw=1)
+    axes.set_yticks(range(len(models)), models)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("Acc-2, percent")
+    handles = [Patch(color=INK, label="MSC"), Patch(color=INK, alpha=FAINT, label="MSI")]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    described = (
+        f"{model}: MSC {_mean(table, model, 'msc', 'acc2_mean'):.1f},"
+        f" MSI {_mean(table, model, 'msi', 'acc2_mean'):.1f}"
+        for model in reversed(models)
+    )
+    return _svg(figure, "consistency", "Bar chart of Acc-2 in percent. " + "; ".join(described))
+
+
+def router_figure(pooled: pd.DataFrame) -> Markup:
+    """Box plots of the router's weight of each modality, over all clips and by true class."""
+    groups = {"all": pooled} | {name: pooled[pooled["class"] == c] for c, name in enumerate(CLASSES)}
+    figure, axes = _panel(height=3)
+    thickness = 0.22
+    for place, modality in enumerate(MODALITIES):
+        colour = COLOURS[modality]
+        axes.boxplot(
+            [group[f"router_{modality}"] for group in groups.values()],
+            positions=np.arange(len(groups)) + (place - 1) * (thickness + 0.03),
+            widths=thickness,
+            whis=(5, 95),
+            showfliers=False,
+            patch_artist=True,
+            manage_ticks=False,
+            boxprops={"facecolor": colour, "edgecolor": colour, "alpha": FAINT},
+            medianprops={"color": colour, "lw": 2},
+            whiskerprops={"color": colour},
+            capprops={"color": colour},
+        )
+    axes.axhline(1 / len(MODALITIES), color="#999999", lw=0.8, ls=":", zorder=0)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("router weight")
+    handles = [Patch(color=COLOURS[modality], label=modality) for modality in MODALITIES]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+    means = (f"{modality} {pooled[f'router_{modality}'].mean():.2f}" for modality in MODALITIES)
+    return _svg(figure, "router", "Box plots of router weights by true class. Means: " + ", ".join(means))
+
+
+def curve_figures(histories: Sequence[Mapping]) -> Iterator[Markup]:
+    """Losses and pseudo-label flips of each stage over epochs, one thin line a seed; only what is there."""
+    for stage, title in STAGES.items():
+        runs = [pd.DataFrame(history[stage]) for history in histories if history.get(stage)]
+        for measure, label in (("loss", "loss"), ("flips", "share of hard labels flipped")):
+            keys = list(dict.fromkeys(key for run in runs for key in run if measure in key))
+            if keys:
+                yield _curves(f"{stage}-{measure}", f"{title}: {measure}", label, runs, keys)
+
+
+def _curves(name: str, title: str, label: str, runs: list[pd.DataFrame], keys: list[str]) -> Markup:
+    figure, axes = _panel(height=3)
+    drawn = {}
+    for run in runs:
+        for key in run.columns.intersection(keys):
+            look = {"color": COLOURS.get(_modality(key), INK), "ls": "--" if key.startswith("train") else "-"}
+            marker = "." if len(run) <= FEW_EPOCHS else None
+            axes.plot(run["epoch"], run[key].astype(np.float64), lw=1, marker=marker, **look)
+            drawn[key] = Line2D([], [], label=key.replace("_", " "), **look)
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_ylim(bottom=0)
+    figure.legend(handles=list(drawn.values()), loc="outside lower left", ncols=2)
+    return _svg(
+        figure, name, f"Line chart. {title} over epochs, {_count(len(runs), 'seed')}; {', '.join(drawn)}"
+    )
+
+
+def _late_flips(histories: Sequence[Mapping]) -> float:
+    """Largest share flipped in the last epoch of any run that went past SETTLED_EPOCH; NaN if none did."""
+    last = [history["pretrain"][-1] for history in histories if history.get("pretrain")]
+    return max(
+        (
+            value
+            for epoch in last
+            if epoch["epoch"] > SETTLED_EPOCH
+            for key, value in epoch.items()
+            if key.startswith("flips")
+        ),
+        default=np.nan,
+    )
+
+
+def _headline(table: pd.DataFrame, variant: str) -> str:
+    row = cells(table)[(table["model"] == variant) & (table["subset"] == "test")].iloc[0]
+    constant = _mean(table, "majority", "test", "acc2_mean")
+    against = f" Always saying the majority class gives {constant:.2f} %." if np.isfinite(constant) else ""
+    clips, seeds = _count(int(row["Clips"]), "test clip"), _count(int(row["Seeds"]), "seed")
+    return f"{variant} reaches an Acc-2 of {row['Acc-2']} % on {clips}, {seeds}.{against}"
+
+
+def _mean(table: pd.DataFrame, model: str, subset: str, column: str) -> float:
+    found = table[(table["model"] == model) & (table["subset"] == subset)]
+    return float(found[column].iloc[0]) if len(found) else np.nan
+
+
+def _variants(table: pd.DataFrame) -> str:
+    return ", ".join(map(repr, table["model"].unique())) or "no rows"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _modality(key: str) -> str | None:
+    return next((modality for modality in MODALITIES if key.endswith(f"_{modality}")), None)
+
+
+def _flat(settings: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _panel(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _svg(figure: Figure, name: str, description: str) -> Markup:
+    """Figure as an inline SVG element: no prolog, no metadata, ids of its own, and a text alternative."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=NO_METADATA)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)', f"{name}-", svg)
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1))

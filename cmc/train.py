@@ -1,0 +1,164 @@
+"""The training loop that both stages share: epochs, early stopping, resuming, refusal of non-finite losses."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+SAVE_SECONDS = 60.0  # a killed run loses about this much work and one epoch
+
+
+class Stage(Protocol):
+    """What a stage supplies to `fit`."""
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Train on every batch once; the epoch's diagnostics."""
+
+    def validate(self, epoch: int) -> tuple[dict[str, float], bool]:
+        """Diagnostics on the validation split, and whether anything improved; remembers the best."""
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> None: ...
+
+
+class DivergedError(Exception):
+    """A loss that is no finite number."""
+
+
+def fit(stage: Stage, epochs: int, patience: int, seed: int, resume: Path, recipe: dict) -> list[dict]:
+    """Train until nothing has improved for `patience` epochs, or `epochs` are over.
+
+    Parameters
+    ----------
+    stage : Stage
+    epochs, patience : int
+    seed : int
+        Each epoch draws its random numbers from (seed, epoch), so a run that was cut off and resumed ends
+        with the same weights as one that was not.
+    resume : path
+        Where the state of an unfinished run is kept; gone once the run is over.
+    recipe : dict
+        JSON-able description of everything that the run depends on. A state of another recipe is not resumed.
+
+    Returns
+    -------
+    list of dict
+        The diagnostics of each epoch: `epoch`, what the stage says, and `improved`.
+    """
+    history, stale, identity = [], 0, digest(recipe)
+    if saved := load_state(resume, identity):
+        stage.load_state_dict(saved["stage"])
+        history, stale = json.loads(saved["history"]), saved["stale"]
+        log.info("resumed after epoch %d from %s", len(history), resume)
+    last_save = time.monotonic()
+    while len(history) < epochs and stale < patience:
+        epoch, started = len(history) + 1, time.monotonic()
+        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+        diagnostics = stage.train_epoch(epoch)
+        validation, improved = stage.validate(epoch)
+        history.append({"epoch": epoch, **diagnostics, **validation, "improved": improved})
+        stale = 0 if improved else stale + 1
+        log.info("epoch %d/%d  %s  %.1f s", epoch, epochs, summary(history[-1]), time.monotonic() - started)
+        if time.monotonic() - last_save > SAVE_SECONDS:
+            save_state(resume, identity, stage, history, stale)
+            last_save = time.monotonic()
+    return history
+
+
+def summary(record: dict) -> str:
+    losses = {key: value for key, value in record.items() if key.endswith("loss")}
+    stars = "  *" if record["improved"] else ""
+    return "  ".join(f"{key} {value:.4f}" for key, value in losses.items()) + stars
+
+
+def digest(recipe: dict) -> str:
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_state(path: Path, identity: str, stage: Stage, history: list[dict], stale: int) -> None:
+    partial = path.with_name(path.name + ".partial")
+    state = {
+        "identity": identity,
+        "history": json.dumps(history),
+        "stale": stale,
+        "stage": stage.state_dict(),
+    }
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def load_state(path: Path, identity: str) -> dict | None:
+    """The state of an unfinished run with this identity, if there is one that can be read."""
+    if not path.exists():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        log.warning("%s can't be read (%s); the run starts afresh", path, error)
+        return None
+    if saved["identity"] != identity:
+        log.info("%s belongs to other settings or data; the run starts afresh", path)
+        return None
+    return saved
+
+
+class Losses:
+    """Losses of an epoch's steps, kept on the device until the epoch is over.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the terms, in the order in which `add` gets them.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.steps: list[Tensor] = []
+        self.clips: list[np.ndarray] = []
+
+    def add(self, terms: Tensor, clips: np.ndarray) -> None:
+        """Note the terms (names,) of a step over the clips at these places."""
+        self.steps.append(terms.detach())
+        self.clips.append(clips)
+
+    def matrix(self) -> Tensor:
+        """(steps, names), on the CPU."""
+        return torch.stack(self.steps).cpu()
+
+    def means(self, ids: np.ndarray, optimizer: torch.optim.Optimizer | None = None) -> dict[str, float]:
+        """Mean of each term over the epoch's clips.
+
+        Raises
+        ------
+        DivergedError
+            Names the first step, its clips and the learning rates, if a loss is not finite.
+        """
+        matrix = self.matrix().double()
+        finite = matrix.isfinite().all(dim=1)
+        if not finite.all():
+            step = int((~finite).nonzero()[0])
+            rates = ", ".join(f"{group['lr']:g}" for group in optimizer.param_groups) if optimizer else "none"
+            raise DivergedError(
+                f"the loss is not finite at step {step + 1} of {len(matrix)}: "
+                + ", ".join(f"{n} {v:g}" for n, v in zip(self.names, matrix[step].tolist(), strict=True))
+                + f"; learning rates {rates}; clips {', '.join(map(str, ids[self.clips[step]]))}. "
+                "Lower the learning rate, or look at these clips' features."
+            )
+        weights = torch.tensor([len(c) for c in self.clips], dtype=torch.float64)
+        means = (weights[:, None] * matrix).sum(dim=0) / weights.sum()
+        return dict(zip(self.names, means.tolist(), strict=True))

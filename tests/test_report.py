@@ -1,0 +1,246 @@
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cmc import MODALITIES, report, tables
+from cmc.metrics import CLASSES, METRICS
+
+HOSTILE = '<script>alert("x")</script>'
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, the text, and whether every element closes."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.open, self.text = [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data):
+        self.text += data
+
+    def ids(self):
+        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
+
+
+def fake_predictions(seed, clips=12, text_weight=0.5):
+    generator = np.random.default_rng(seed)
+    frame = pd.DataFrame({"clip": [f"c{i}" for i in range(clips)], "class": np.arange(clips) % 3})
+    for prefix in ("logits", *(f"pretrain_{modality}" for modality in MODALITIES)):
+        frame[[f"{prefix}_{name}" for name in CLASSES]] = generator.normal(size=(clips, 3))
+    rest = (1 - text_weight) / 2
+    return frame.assign(router_text=text_weight, router_audio=rest, router_vision=rest)
+
+
+def fake_table(msc=0.8, msi=0.7, variant="cmc", dataset="demo"):
+    accuracy = {"test": 0.75, "msc": msc, "msi": msi}
+    models = {
+        model: {
+            subset: {"n": 12} | dict.fromkeys(METRICS, value)
+            for subset, value in accuracy.items()
+            if value is not None
+        }
+        for model in (variant, *MODALITIES, "majority")
+    }
+    runs = [
+        {
+            "dataset": dataset,
+            "variant": variant,
+            "seed": seed,
+            "has0": "nonpositive_positive",
+            "models": models,
+        }
+        for seed in (1, 2)
+    ]
+    return tables.table(runs, tables.published_values())
+
+
+def fake_history(epochs=3, flips=0.1):
+    pretrain = [
+        {"epoch": epoch, "train_loss": 3 / epoch, "lr": 0.001, "validation_loss": None}
+        | {f"validation_loss_{modality}": 1 / epoch for modality in MODALITIES}
+        | {f"flips_{modality}": flips for modality in MODALITIES}
+        for epoch in range(1, epochs + 1)
+    ]
+    return {"seed": 1, "pretrain": pretrain, "finetune": [{"epoch": 1, "train_loss": 2.0}]}
+
+
+def render(**changes):
+    arguments = {
+        "dataset": "demo",
+        "table": fake_table(),
+        "predictions": [fake_predictions(1), fake_predictions(2)],
+        "histories": [fake_history(), fake_history()],
+        "quarantine": pd.DataFrame({"clip": ["c99"], "reason": ["no face"]}),
+        "settings": {"seeds": [1, 2], "pretrain": {"epochs": 100, "bert": {"frozen": True}}},
+    }
+    return report.render(**(arguments | changes))
+
+
+@pytest.fixture(scope="module")
+def html():
+    return render()
+
+
+def test_every_part_is_there(html):
+    page = Page(html)
+    assert page.open == []
+    assert "cmc reaches an Acc-2 of 75.00 ± 0.00 % on 12 test clips, 2 seeds." in page.text
+    for part in ("Results", "Failure signatures", "Confusion", "Learning curves", "Quarantine", "Settings"):
+        assert part in page.text
+    assert "no face" in page.text
+    assert "pretrain.bert.frozen" in page.text
+
+
+def test_same_input_same_bytes_in_another_process(html):
+    script = "import sys, test_report; sys.stdout.buffer.write(test_report.render().encode())"
+    tests = Path(__file__).parent
+    path = os.pathsep.join([str(tests), str(tests.parent)])
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "7"}
+    other = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+    assert other.stdout == html.encode()
+
+
+def test_nothing_is_loaded_from_elsewhere(html):
+    page = Page(html)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base"} & {
+        tag for tag, _ in page.elements
+    }
+    for _, attributes in page.elements:
+        assert "src" not in attributes
+        for name in ("href", "xlink:href"):
+            assert attributes.get(name, "#").startswith("#")
+    assert not re.search(r"@import|url\((?!#)", html)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"quarantine": pd.DataFrame({"clip": [HOSTILE], HOSTILE: [HOSTILE]})},
+        {"settings": {HOSTILE: {"key": HOSTILE}, "other": [HOSTILE]}},
+        {"dataset": HOSTILE},
+        {"table": fake_table(variant=HOSTILE), "variant": HOSTILE},
+        {"histories": [{"pretrain": [{"epoch": 1, f"loss{HOSTILE}": 1.0}]}]},
+    ],
+    ids=["quarantine", "settings", "dataset", "variant", "history"],
+)
+def test_hostile_names_are_text(place):
+    html = render(**place)
+    page = Page(html)
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert page.open == []
+    shown = page.text + "".join(attributes.get("aria-label", "") for _, attributes in page.elements)
+    assert 'alert("x")' in shown
+
+
+def test_ids_are_unique_and_references_resolve(html):
+    page = Page(html)
+    assert len(page.ids()) == len(set(page.ids()))
+    targets = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"|aria-labelledby="([^"]+)"', html)
+    assert targets
+    assert {next(filter(None, target)) for target in targets} <= set(page.ids())
+
+
+def test_the_page_can_be_read_without_seeing_it(html):
+    page = Page(html)
+    attributes = {tag: attributes for tag, attributes in reversed(page.elements)}
+    assert attributes["html"]["lang"] == "en"
+    assert re.search(r"<title>demo: .+</title>", html)
+    figures = [found for tag, found in page.elements if tag == "svg"]
+    assert len(figures) == 5  # consistency, router, two losses, flips
+    assert all(figure["role"] == "img" and figure["aria-label"] for figure in figures)
+    assert any("cmc: MSC 80.0, MSI 70.0" in figure["aria-label"] for figure in figures)
+
+
+def test_only_the_demo_says_that_its_numbers_mean_nothing(html):
+    assert "these numbers say nothing about people" in html
+    assert "these numbers say nothing about people" not in render(dataset="sims")
+
+
+def test_confusions_are_summed_over_seeds():
+    classes = {"class": [0, 1, 2, 2]}
+    said = ([0, 1, 2, 0], [0, 2, 2, 0])
+    frames = [
+        pd.DataFrame(classes | {f"logits_{name}": np.eye(3)[answers][:, c] for c, name in enumerate(CLASSES)})
+        for answers in said
+    ]
+    counts = report.confusions(pd.concat(frames), "cmc")
+    assert list(counts) == ["cmc"]
+    assert counts["cmc"].tolist() == [[2, 0, 0], [0, 1, 1], [2, 0, 2]]
+
+
+def test_without_subsets_the_page_says_so():
+    html = render(table=fake_table(msc=None, msi=None))
+    assert "no MSC and MSI to compare" in html
+    assert "no MSC and MSI clips to compare" in html
+    assert sum(tag == "svg" for tag, _ in Page(html).elements) == 4
+
+
+def test_without_histories_or_quarantine_the_page_says_so():
+    html = render(histories=[], quarantine=pd.DataFrame({"clip": [], "reason": []}))
+    assert "No training history" in html
+    assert "No clip was left out" in html
+
+
+def test_curves_draw_what_is_there_and_nothing_else():
+    figures = list(report.curve_figures([fake_history(), {"finetune": []}]))
+    labels = [re.search(r'aria-label="([^"]+)"', figure)[1] for figure in figures]
+    assert len(figures) == 3
+    assert "over epochs, 1 seed;" in labels[0]
+    assert "lr" not in labels[0].split(";")[1]
+    assert "flips_text" in labels[1]
+    assert "train_loss" in labels[2] and "validation" not in labels[2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdicts"),
+    [
+        ({}, [False, None, False]),
+        ({"text_weight": 0.71}, [True, None, False]),
+        ({"epochs": 21, "flips": 0.02}, [False, True, False]),
+        ({"epochs": 21, "flips": 0.01}, [False, False, False]),
+        ({"msc": 0.90, "msi": 0.64}, [False, None, True]),
+        ({"msc": 0.64, "msi": 0.90}, [False, None, False]),
+        ({"msc": None, "msi": None}, [False, None, None]),
+    ],
+)
+def test_failure_signatures(changes, verdicts):
+    part = lambda *names: {name: changes[name] for name in names if name in changes}  # noqa: E731
+    found = report.checks(
+        fake_table(**part("msc", "msi")),
+        fake_predictions(1, **part("text_weight")),
+        [fake_history(**part("epochs", "flips"))],
+        "cmc",
+    )
+    assert [check.worrying for check in found] == verdicts
+
+
+def test_the_worst_seed_decides_whether_labels_settled():
+    histories = [fake_history(epochs=25, flips=0), fake_history(epochs=25, flips=0.3)]
+    assert report.checks(fake_table(), fake_predictions(1), histories, "cmc")[1].measured == "30.0%"
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ValueError, match="at least one seed"):
+        render(predictions=[])
+    with pytest.raises(ValueError, match=r"'cmc_gt'.*'cmc'"):
+        render(variant="cmc_gt")

@@ -1,0 +1,159 @@
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from cmc import extract, store
+from cmc.features import Features, Unusable
+
+
+def recipe(width, **changes):
+    columns = [f"c{i}" for i in range(width)]
+    return store.Recipe(**dict(extractor="x", version="1", settings={"a": 1}, columns=columns, rate=10.0) | changes)
+
+
+def features(frames, width, seed=0):
+    values = np.random.default_rng(seed).normal(size=(frames, width)).astype(np.float32)
+    return Features(values, times=np.arange(frames) / 10)
+
+
+def write(path, parts, **changes):
+    with store.create(path) as out:
+        out.modality("audio", recipe(parts[0].values.shape[1], **changes))
+        for part in parts:
+            out.append("audio", part)
+        out.finish(pd.DataFrame({"clip": [f"{i:04d}" for i in range(len(parts))]}))
+
+
+def test_round_trip(tmp_path):
+    parts = [features(n, 3, n) for n in (5, 1, 40)]
+    parts[1].values[:] = np.nan
+    write(tmp_path / "f.h5", parts)
+    with store.Reader(tmp_path / "f.h5") as reader:
+        assert reader.table("clips")["clip"].tolist() == ["0000", "0001", "0002"]
+        assert store.same_recipe(reader.recipe("audio"), recipe(3))
+        offsets = reader.offsets("audio")
+        for i, part in enumerate(parts):
+            read = reader.rows("audio", offsets[i], offsets[i + 1])
+            np.testing.assert_array_equal(read.values, part.values)
+            np.testing.assert_array_equal(read.times, part.times)
+
+
+def test_same_input_same_bytes(tmp_path):
+    parts = [features(n, 3, n) for n in (5, 1, 40)]
+    write(tmp_path / "a.h5", parts)
+    write(tmp_path / "b.h5", parts)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_nothing_half_written_stays(tmp_path):
+    with pytest.raises(RuntimeError), store.create(tmp_path / "f.h5") as out:
+        out.modality("audio", recipe(2))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="100000 does not fit float16"):
+        write(tmp_path / "f.h5", [Features(np.full((2, 3), 1e5, np.float32))], dtype="float16")
+
+
+def test_strange_files_are_refused(tmp_path):
+    (tmp_path / "f.h5").write_bytes(b"nonsense")
+    with pytest.raises(store.StoreError, match="can't be read"):
+        store.Reader(tmp_path / "f.h5")
+    h5py.File(tmp_path / "g.h5", "w").close()
+    with pytest.raises(store.StoreError, match="is not a"):
+        store.Reader(tmp_path / "g.h5")
+
+
+class Fake:
+    """An extractor of the contract whose results are given."""
+
+    name, version, settings, columns, rate = "fake", "fake 1", {}, ["a", "b"], 10.0
+
+    def __init__(self, results):
+        self.results = results
+
+    def extract(self, source):
+        result = self.results[source]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def shard(tmp_path, modality, results, name="0"):
+    for clip in results:
+        (tmp_path / clip).touch()
+    fake = Fake({str(tmp_path / clip): result for clip, result in results.items()})
+    path = tmp_path / f"{modality}-{name}.h5"
+    extract.shard(modality, fake, list(results), [str(tmp_path / clip) for clip in results], path)
+    return path
+
+
+def manifest_of(tmp_path, splits):
+    table = pd.DataFrame({"clip": list(splits), "video": "v", "text": "t", "split": list(splits.values()),
+                          "M": "0.2", "T": "", "A": "", "V": ""})  # fmt: skip
+    table.to_csv(tmp_path / "manifest.csv", index=False)
+    (tmp_path / "refused.csv").write_text("clip,stage,reason\nz,manifest,duplicate id\n")
+
+
+def test_one_bad_clip_costs_that_clip(tmp_path):
+    half = features(4, 2)
+    half.values[1, 0] = np.inf
+    results = {
+        "good": features(4, 2), "faceless": Unusable("no face"), "bug": ZeroDivisionError("oops"), "inf": half,
+        "nothing": Features(np.full((3, 2), np.nan, np.float32)),
+    }  # fmt: skip
+    path = shard(tmp_path, "vision", results)
+    (tmp_path / "refused.csv").write_text("clip,stage,reason\n")
+    extract.quarantine(tmp_path / "refused.csv", [path], tmp_path / "quarantine.csv")
+    table = pd.read_csv(tmp_path / "quarantine.csv").set_index("clip")
+    assert (table["stage"] == "vision").all()
+    assert table["reason"].to_dict() == {
+        "faceless": "no face",
+        "bug": "the fake extractor failed: ZeroDivisionError: oops",
+        "inf": "row 1 holds inf among finite values",
+        "nothing": "nothing was found in any frame",
+    }
+
+
+def test_missing_video_is_named(tmp_path):
+    extract.shard("audio", Fake({}), ["a"], [str(tmp_path / "a.mp4")], tmp_path / "s.h5")
+    with store.Reader(tmp_path / "s.h5") as reader:
+        assert reader.table("quarantine")["reason"].tolist() == [f"video is missing: {tmp_path / 'a.mp4'}"]
+
+
+def test_gather_keeps_order_and_leaves_out_the_refused(tmp_path):
+    manifest_of(tmp_path, {"a": "train", "b": "valid", "c": "test", "d": "train"})
+    rows = {clip: features(3, 2, i) for i, clip in enumerate("abcd")}
+    shards = {
+        "audio": [shard(tmp_path, "audio", {"d": rows["d"], "b": rows["b"]}),
+                  shard(tmp_path, "audio", {"a": rows["a"], "c": rows["c"]}, "1")],
+        "vision": [shard(tmp_path, "vision", rows | {"d": Unusable("no face")})],
+    }  # fmt: skip
+    paths = sum(shards.values(), [])
+    extract.quarantine(tmp_path / "refused.csv", paths, tmp_path / "quarantine.csv")
+    extract.gather(tmp_path / "manifest.csv", tmp_path / "quarantine.csv", shards, tmp_path / "f.h5", 0.5)
+    with store.Reader(tmp_path / "f.h5") as reader:
+        assert reader.table("clips")["clip"].tolist() == ["a", "b", "c"]
+        assert reader.table("clips")["M"].tolist() == [0.2] * 3
+        assert np.isnan(reader.table("clips")["T"]).all()
+        np.testing.assert_array_equal(reader.rows("audio", 3, 6).values, rows["b"].values)
+    with pytest.raises(extract.QuarantineError, match=r"(?s)2 of 5 clips.*no face.*max_share"):
+        extract.gather(tmp_path / "manifest.csv", tmp_path / "quarantine.csv", shards, tmp_path / "g.h5", 0.2)
+    assert not (tmp_path / "g.h5").exists()
+
+
+def test_gather_refuses_shards_of_different_settings(tmp_path):
+    manifest_of(tmp_path, {"a": "train", "b": "valid", "c": "test"})
+    one = shard(tmp_path, "audio", {"a": features(3, 2), "b": features(3, 2)})
+    Fake.settings = {"rate": 20}
+    try:
+        other = shard(tmp_path, "audio", {"c": features(3, 2)}, "1")
+    finally:
+        Fake.settings = {}
+    with pytest.raises(store.StoreError, match="different extractors or settings"):
+        extract.gather(
+            tmp_path / "manifest.csv", tmp_path / "refused.csv", {"audio": [one, other]}, tmp_path / "f.h5", 0.5
+        )

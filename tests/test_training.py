@@ -1,0 +1,214 @@
+"""Both stages on synthetic features, without a language model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from synthetic import write_features
+
+from cmc import checkpoint, dataset, finetune, pretrain, train
+from cmc.model import Dimensions
+
+MODEL = dict(dim=8, layers=1, heads=2, classifier_dropout=0.1)
+HAS0 = "nonpositive_positive"
+FROZEN = {"train_text_encoder": False}
+
+
+def run_pretrain(features, out, **changes):
+    arguments = dict(model=MODEL, settings={"epochs": 4, "batch": 8}, has0=HAS0, seed=1) | changes
+    pretrain.run(features, out, **arguments)
+
+
+def run_finetune(features, pretrained, out, **changes):
+    finetune.run(features, pretrained, out, **dict(model={}, settings={"epochs": 4, "batch": 8} | FROZEN) | changes)
+
+
+@pytest.fixture
+def features(tmp_path):
+    return write_features(tmp_path / "f.h5", missing_frames=True)
+
+
+@pytest.fixture
+def pretrained(tmp_path, features):
+    run_pretrain(features, tmp_path / "p.safetensors")
+    return tmp_path / "p.safetensors"
+
+
+def contents(path):
+    return path.read_bytes(), path.with_suffix(".json").read_bytes()
+
+
+def test_same_seed_same_bytes(tmp_path, features, pretrained):
+    run_pretrain(features, tmp_path / "again.safetensors")
+    assert contents(tmp_path / "again.safetensors") == contents(pretrained)
+    run_pretrain(features, tmp_path / "other.safetensors", seed=2)
+    assert contents(tmp_path / "other.safetensors") != contents(pretrained)
+    for name in ("a", "b"):
+        run_finetune(features, pretrained, tmp_path / f"{name}.safetensors")
+    assert contents(tmp_path / "a.safetensors") == contents(tmp_path / "b.safetensors")
+
+
+def test_checkpoint_says_what_it_is(features, pretrained):
+    tensors, dims, meta = checkpoint.load(pretrained)
+    assert dims == Dimensions(features={"text": 6, "audio": 5, "vision": 4}, **MODEL)
+    assert meta["recipe"]["seed"] == 1 and meta["recipe"]["settings"]["epochs"] == 4
+    assert [record["epoch"] for record in meta["history"]] == [1, 2, 3, 4]
+    assert all(np.isfinite(list(record.values())).all() for record in meta["history"])
+    assert tensors["labels.train"].shape == (3, 24, 3)
+    torch.testing.assert_close(tensors["labels.train"].sum(dim=-1), torch.ones(3, 24))
+
+
+def test_it_learns(tmp_path):
+    features = write_features(tmp_path / "f.h5", splits={"train": 90, "valid": 30, "test": 3})
+    run_pretrain(features, tmp_path / "p.safetensors", settings={"epochs": 40, "batch": 16})
+    run_finetune(features, tmp_path / "p.safetensors", tmp_path / "f.safetensors",
+                 settings={"epochs": 40, "batch": 16} | FROZEN)  # fmt: skip
+    history = checkpoint.load(tmp_path / "f.safetensors")[2]["history"]
+    best = min(record["validation_loss_M"] for record in history)
+    assert best < 0.7 < np.log(3)
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a run."""
+
+
+def killed_after(monkeypatch, epochs):
+    """Let training die after some epochs, its state saved after each."""
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    save, count = train.save_state, []
+
+    def save_and_die(*args):
+        save(*args)
+        count.append(1)
+        if len(count) == epochs:
+            raise KilledError
+
+    monkeypatch.setattr(train, "save_state", save_and_die)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_resumed_run_ends_with_the_same_bytes(tmp_path, features, pretrained, monkeypatch, epochs):
+    run_finetune(features, pretrained, tmp_path / "f.safetensors")
+    with monkeypatch.context() as patch:
+        killed_after(patch, epochs)
+        with pytest.raises(KilledError):
+            run_pretrain(features, tmp_path / "p2.safetensors")
+    run_pretrain(features, tmp_path / "p2.safetensors")
+    assert contents(tmp_path / "p2.safetensors") == contents(pretrained)
+    with monkeypatch.context() as patch:
+        killed_after(patch, epochs)
+        with pytest.raises(KilledError):
+            run_finetune(features, pretrained, tmp_path / "f2.safetensors")
+    run_finetune(features, pretrained, tmp_path / "f2.safetensors")
+    assert contents(tmp_path / "f2.safetensors") == contents(tmp_path / "f.safetensors")
+    assert not list(tmp_path.glob("*.resume"))
+
+
+def test_state_of_other_settings_is_not_resumed(tmp_path, features, pretrained, monkeypatch):
+    with monkeypatch.context() as patch:
+        killed_after(patch, 2)
+        with pytest.raises(KilledError):
+            run_pretrain(features, tmp_path / "p2.safetensors", seed=7)
+    run_pretrain(features, tmp_path / "p2.safetensors")
+    assert contents(tmp_path / "p2.safetensors") == contents(pretrained)
+
+
+def test_damaged_state_is_not_resumed(tmp_path, features, pretrained):
+    (tmp_path / "p2.resume").write_bytes(b"nonsense")
+    run_pretrain(features, tmp_path / "p2.safetensors")
+    assert contents(tmp_path / "p2.safetensors") == contents(pretrained)
+
+
+SCRIPT = """
+import sys
+import torch
+from cmc import pretrain, train
+torch.set_num_threads(1)
+train.SAVE_SECONDS = 0.0
+pretrain.run(sys.argv[1], sys.argv[2], model=dict(dim=8, layers=1, heads=2, classifier_dropout=0.1),
+             settings={"epochs": 60, "patience": 60, "batch": 8}, has0="nonpositive_positive", seed=1)
+"""
+
+
+def test_kill_at_a_random_moment(tmp_path, features):
+    def start(name):
+        return subprocess.Popen([sys.executable, "-c", SCRIPT, str(features), str(tmp_path / name)])
+
+    assert start("whole.safetensors").wait() == 0
+    killed = start("cut.safetensors")
+    while not (tmp_path / "cut.resume").exists() and killed.poll() is None:
+        time.sleep(0.01)
+    time.sleep(np.random.default_rng().uniform(0, 0.3))
+    os.kill(killed.pid, signal.SIGKILL)
+    assert killed.wait() != 0, "the run ended before it could be killed"
+    assert start("cut.safetensors").wait() == 0
+    assert contents(tmp_path / "cut.safetensors") == contents(tmp_path / "whole.safetensors")
+
+
+def test_loss_that_is_not_finite_stops_with_the_clips(tmp_path, features):
+    with pytest.raises(train.DivergedError, match=r"step 1 of 3.*learning rates 1e\+30; clips v\$_\$00"):
+        pretrain_with_inf(features, tmp_path)
+
+
+def pretrain_with_inf(features, tmp_path):
+    original = dataset.load
+
+    def poisoned(*args, **kwargs):
+        split = original(*args, **kwargs)
+        split.features["audio"].values[:] = float("inf")
+        return split
+
+    dataset.load = poisoned
+    try:
+        run_pretrain(features, tmp_path / "x.safetensors", settings={"lr": 1e30, "batch": 8})
+    finally:
+        dataset.load = original
+
+
+@pytest.mark.parametrize("labels", ["multimodal", "annotated", "pseudo"])
+def test_label_sources(tmp_path, features, labels):
+    out = tmp_path / "p.safetensors"
+    run_pretrain(features, out, settings={"labels": labels, "epochs": 3, "batch": 8})
+    tables = checkpoint.load(out)[0]["labels.train"]
+    moved = not torch.equal(tables, tables.round())
+    assert moved == (labels == "pseudo")
+
+
+def test_no_epochs_leave_the_labels_as_they_are(tmp_path, features):
+    run_pretrain(features, tmp_path / "p.safetensors", settings={"epochs": 0})
+    tensors, _, meta = checkpoint.load(tmp_path / "p.safetensors")
+    assert meta["history"] == []
+    expected = dataset.load(features, "train").classes("M")
+    assert torch.equal(tensors["labels.train"].argmax(dim=-1), expected.expand(3, -1))
+
+
+def test_batchnorm_statistics_are_handed_on(pretrained):
+    tensors = checkpoint.load(pretrained)[0]
+    assert not torch.allclose(tensors["audio.encoder.norm.running_mean"], torch.zeros(5))
+
+
+def test_mismatched_features_name_both_widths(tmp_path, features, pretrained):
+    tensors, dims, meta = checkpoint.load(pretrained)
+    facts = json.loads(pretrained.with_suffix(".json").read_text())
+    facts["dimensions"]["features"]["audio"] = 7
+    pretrained.with_suffix(".json").write_text(json.dumps(facts))
+    with pytest.raises(checkpoint.CheckpointError, match=r"'audio': 7.*'audio': 5"):
+        run_finetune(features, pretrained, tmp_path / "f.safetensors")
+
+
+def test_clips_without_pseudo_labels_are_named(tmp_path, features, pretrained):
+    more = write_features(tmp_path / "g.h5", splits={"train": 30, "valid": 9, "test": 9})
+    with pytest.raises(checkpoint.CheckpointError, match=r"no pseudo labels for \d+ clips, such as v"):
+        run_finetune(more, pretrained, tmp_path / "f.safetensors")
+
+
+def test_damaged_checkpoint_is_named(tmp_path, features, pretrained):
+    pretrained.write_bytes(pretrained.read_bytes()[:100])
+    with pytest.raises(checkpoint.CheckpointError, match=r"p\.safetensors can't be used"):
+        run_finetune(features, pretrained, tmp_path / "f.safetensors")

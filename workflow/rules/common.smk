@@ -1,0 +1,177 @@
+# What the rules share: the checked config, settings by data set and variant, clips by shard.
+
+import copy
+from functools import lru_cache
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+from cmc import MODALITIES, manifest
+from cmc.demo import corpus
+from cmc.features import text as text_encoders
+
+validate(config, workflow.source_path("../schemas/config.schema.yaml"))
+
+PACKAGE = Path(workflow.basedir) / "cmc"
+DEMO = corpus.plan(**config["demo"])
+# the part of `model` that stage 2 alone uses; stage 1 fixes the rest, and it travels with the weights
+STAGE2_MODEL = ("fusion", "router", "top_k", "temperature")
+
+
+wildcard_constraints:
+    dataset="|".join(config["datasets"]),
+    variant="|".join(config["variants"]),
+    table="|".join(config["tables"]),
+    modality="|".join(MODALITIES),
+    seed=r"\d+",
+    shard=r"\d+",
+
+
+for table, variants in config["tables"].items():
+    if unknown := set(variants) - set(config["variants"]):
+        raise WorkflowError(
+            f"config: tables.{table} names unknown variants: {', '.join(sorted(unknown))}"
+        )
+
+
+def code(*modules):
+    """The package's files that a stage runs, so that it reruns when they change."""
+    return [str(PACKAGE / f"{module}.py") for module in modules]
+
+
+def merged(base, *changes):
+    """`base` with nested changes over it, later ones last; keys sorted, so that their order is no change."""
+    result = copy.deepcopy(base)
+    for change in changes:
+        for key, value in change.items():
+            both = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if both else value
+    return {
+        key: merged(value) if isinstance(value, dict) else value
+        for key, value in sorted(result.items())
+    }
+
+
+def settings(section, dataset, variant):
+    """The settings of `model`, `pretrain` or `finetune` for a data set and a variant."""
+    own = config["datasets"][dataset]
+    layers = (
+        own,
+        config["variants"][variant],
+        own.get("variants", {}).get(variant, {}),
+    )
+    return merged(config[section], *(layer.get(section, {}) for layer in layers))
+
+
+def stage1(dataset, variant):
+    """All that stage 1 depends on."""
+    model = {
+        k: v
+        for k, v in settings("model", dataset, variant).items()
+        if k not in STAGE2_MODEL
+    }
+    return {"model": model, "settings": settings("pretrain", dataset, variant)}
+
+
+def stage2_model(dataset, variant):
+    return {
+        k: v
+        for k, v in settings("model", dataset, variant).items()
+        if k in STAGE2_MODEL
+    }
+
+
+def pretrained(dataset, variant, seed):
+    """Stage 1's checkpoint for a variant: that of the first variant which pretrains alike."""
+    wanted = stage1(dataset, variant)
+    owner = next(v for v in config["variants"] if stage1(dataset, v) == wanted)
+    return f"results/{dataset}/{owner}/seed{seed}/pretrain.safetensors"
+
+
+def text_encoder_of(wildcards):
+    return config["datasets"][wildcards.dataset]["text_encoder"]
+
+
+def demand(dataset):
+    """Stop, before any job, with all that is missing for a data set."""
+    own, missing = config["datasets"][dataset], []
+    if (
+        own["source"] == "raw"
+        and dataset != "demo"
+        and not manifest.label_file(own["root"])
+    ):
+        root = Path(own["root"]).resolve()
+        missing.append(
+            f"its label file: looked for {' or '.join(manifest.LABEL_FILES)} in {root}, beside Raw/<video>/<clip>.mp4.\n"
+            + (f"    {own['obtain']}.\n" if "obtain" in own else "")
+            + f"    Put it there, or set datasets.{dataset}.root to where it is."
+        )
+    if not config["download"]:
+        try:
+            text_encoders.resolve(own["text_encoder"])
+        except FileNotFoundError as error:
+            missing.append(
+                f"its text encoder (datasets.{dataset}.text_encoder): {error}"
+            )
+    if missing:
+        raise WorkflowError(
+            f"The data set {dataset} can't be run; it lacks\n  - "
+            + "\n  - ".join(missing)
+        )
+
+
+@lru_cache(maxsize=None)
+def clips(dataset):
+    """Transcript of each usable clip of a data set's label file, by clip id."""
+    if dataset == "demo":  # known before the corpus is made
+        return {f"{c.video_id}{manifest.SEPARATOR}{c.clip_id}": c.text for c in DEMO}
+    demand(dataset)
+    own = config["datasets"][dataset]
+    try:
+        found = manifest.read(manifest.label_file(own["root"]), own["label_range"])
+    except manifest.ManifestError as error:
+        raise WorkflowError(f"The data set {dataset} can't be run: {error}")
+    return {clip.clip: clip.text for clip in found.clips}
+
+
+@lru_cache(maxsize=None)
+def shards(dataset, modality):
+    """The clips of each shard, by its number."""
+    parts = manifest.shards(list(clips(dataset)), config["features"]["shards"][modality])
+    return {str(number): part for number, part in enumerate(parts)}
+
+
+def clips_of(modality):
+    """Function of wildcards: the clips of a shard."""
+    return lambda w: shards(w.dataset, modality)[w.shard]
+
+
+def videos_of(modality):
+    """Function of wildcards: where the videos of a shard's clips are, or would be."""
+
+    def paths(wildcards):
+        root = config["datasets"][wildcards.dataset]["root"]
+        return [str(manifest.video_path(root, clip)) for clip in clips_of(modality)(wildcards)]
+
+    return paths
+
+
+def present_videos_of(modality):
+    """Function of wildcards: the videos that a shard needs; those of the demo need not be there yet."""
+
+    def paths(wildcards):
+        found = videos_of(modality)(wildcards)
+        return found if wildcards.dataset == "demo" else [path for path in found if Path(path).is_file()]
+
+    return paths
+
+
+def shard_files(modality):
+    """Function of wildcards: all shards of a modality."""
+
+    def paths(wildcards):
+        numbers = shards(wildcards.dataset, modality)
+        return [f"results/{wildcards.dataset}/shards/{modality}-{number}.h5" for number in numbers]
+
+    return paths

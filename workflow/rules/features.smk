@@ -1,0 +1,132 @@
+# From a label file and videos to one feature file: manifest, text encoder, extraction in shards, gather.
+
+
+def label_file(wildcards):
+    if wildcards.dataset == "demo":
+        return "results/demo/corpus/label.csv"
+    demand(wildcards.dataset)
+    return str(manifest.label_file(config["datasets"][wildcards.dataset]["root"]))
+
+
+rule manifest:
+    input:
+        labels=label_file,
+        code=code("manifest"),
+    output:
+        clips="results/{dataset}/manifest.csv",
+        refused="results/{dataset}/refused.csv",
+    log:
+        "results/{dataset}/logs/manifest.log",
+    params:
+        label_range=lambda w: config["datasets"][w.dataset]["label_range"],
+    script:
+        "../scripts/manifest.py"
+
+
+rule text_encoder:
+    output:
+        "results/{dataset}/text_encoder.json",
+    log:
+        "results/{dataset}/logs/text_encoder.log",
+    params:
+        encoder=text_encoder_of,
+    script:
+        "../scripts/text_encoder.py"
+
+
+rule extract_text:
+    input:
+        encoder="results/{dataset}/text_encoder.json",
+        code=code("extract", "store", "features/__init__", "features/text"),
+    output:
+        "results/{dataset}/shards/text-{shard}.h5",
+    log:
+        "results/{dataset}/logs/extract_text-{shard}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/extract_text-{shard}.tsv"
+    threads: config["threads"]["extract"]
+    params:
+        modality="text",
+        settings=lambda w: {
+            "encoder": text_encoder_of(w),
+            **merged(config["features"]["text"]),
+        },
+        clips=clips_of("text"),
+        sources=lambda w: [clips(w.dataset)[clip] for clip in clips_of("text")(w)],
+    script:
+        "../scripts/extract.py"
+
+
+rule extract_audio:
+    input:
+        videos=present_videos_of("audio"),
+        code=code("extract", "store", "media", "features/__init__", "features/audio"),
+    output:
+        "results/{dataset}/shards/audio-{shard}.h5",
+    log:
+        "results/{dataset}/logs/extract_audio-{shard}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/extract_audio-{shard}.tsv"
+    threads: config["threads"]["extract"]
+    params:
+        modality="audio",
+        settings=merged(config["features"]["audio"]),
+        clips=clips_of("audio"),
+        sources=videos_of("audio"),
+    script:
+        "../scripts/extract.py"
+
+
+rule extract_vision:
+    input:
+        videos=present_videos_of("vision"),
+        code=code("extract", "store", "media", "features/__init__", "features/vision"),
+    output:
+        "results/{dataset}/shards/vision-{shard}.h5",
+    log:
+        "results/{dataset}/logs/extract_vision-{shard}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/extract_vision-{shard}.tsv"
+    threads: config["threads"]["extract"]
+    params:
+        modality="vision",
+        settings=merged(config["features"]["vision"]),
+        clips=clips_of("vision"),
+        sources=videos_of("vision"),
+    script:
+        "../scripts/extract.py"
+
+
+rule quarantine:
+    input:
+        refused="results/{dataset}/refused.csv",
+        text=shard_files("text"),
+        audio=shard_files("audio"),
+        vision=shard_files("vision"),
+        code=code("extract", "store"),
+    output:
+        "results/{dataset}/quarantine.csv",
+    log:
+        "results/{dataset}/logs/quarantine.log",
+    script:
+        "../scripts/quarantine.py"
+
+
+rule features:
+    input:
+        manifest="results/{dataset}/manifest.csv",
+        quarantine="results/{dataset}/quarantine.csv",
+        text=shard_files("text"),
+        audio=shard_files("audio"),
+        vision=shard_files("vision"),
+        code=code("extract", "store"),
+    output:
+        "results/{dataset}/features.h5",
+    log:
+        "results/{dataset}/logs/features.log",
+    benchmark:
+        "results/{dataset}/benchmarks/features.tsv"
+    params:
+        max_share=config["quarantine"]["max_share"],
+    script:
+        "../scripts/features.py"

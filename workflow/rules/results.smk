@@ -1,0 +1,83 @@
+# From checkpoints to numbers: consistency subsets, evaluation, tables, report.
+
+
+rule consistency:
+    input:
+        features="results/{dataset}/features.h5",
+        code=code("consistency"),
+    output:
+        "results/{dataset}/subsets.csv",
+    log:
+        "results/{dataset}/logs/consistency.log",
+    params:
+        rule=config["consistency"]["rule"],
+    script:
+        "../scripts/consistency.py"
+
+
+rule evaluate:
+    input:
+        features="results/{dataset}/features.h5",
+        subsets="results/{dataset}/subsets.csv",
+        pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
+        finetuned="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
+        code=code("evaluate", "tables", "metrics", "consistency"),
+    output:
+        predictions="results/{dataset}/{variant}/seed{seed}/predictions.csv",
+        metrics="results/{dataset}/{variant}/seed{seed}/metrics.json",
+    log:
+        "results/{dataset}/logs/evaluate-{variant}-{seed}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/evaluate-{variant}-{seed}.tsv"
+    threads: config["threads"]["train"]
+    resources:
+        device=config["device"],
+    script:
+        "../scripts/evaluate.py"
+
+
+rule table:
+    input:
+        metrics=lambda w: expand(
+            "results/{{dataset}}/{variant}/seed{seed}/metrics.json",
+            variant=config["tables"][w.table],
+            seed=config["seeds"],
+        ),
+        code=code("tables"),
+        published=str(PACKAGE / "assets/published.csv"),
+    output:
+        "results/{dataset}/{table}.csv",
+    log:
+        "results/{dataset}/logs/{table}.log",
+    script:
+        "../scripts/table.py"
+
+
+rule report:
+    input:
+        table="results/{dataset}/table.csv",
+        predictions=lambda w: expand(
+            "results/{{dataset}}/{variant}/seed{seed}/predictions.csv",
+            variant=config["tables"]["table"][0],
+            seed=config["seeds"],
+        ),
+        pretrained=lambda w: [
+            pretrained(w.dataset, config["tables"]["table"][0], seed)
+            for seed in config["seeds"]
+        ],
+        finetuned=lambda w: expand(
+            "results/{{dataset}}/{variant}/seed{seed}/finetune.safetensors",
+            variant=config["tables"]["table"][0],
+            seed=config["seeds"],
+        ),
+        quarantine="results/{dataset}/quarantine.csv",
+        code=code("report", "tables"),
+        template=str(PACKAGE / "assets/report.html.j2"),
+    output:
+        "results/{dataset}/report.html",
+    log:
+        "results/{dataset}/logs/report.log",
+    params:
+        variant=config["tables"]["table"][0],
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,57 @@
+# The two stages, per variant and seed.
+
+TRAINING = (
+    "train",
+    "checkpoint",
+    "dataset",
+    "store",
+    "encoder",
+    "model",
+    "losses",
+    "pseudo_labels",
+    "metrics",
+)
+
+
+rule pretrain:
+    input:
+        features="results/{dataset}/features.h5",
+        code=code("pretrain", *TRAINING),
+    output:
+        weights="results/{dataset}/{variant}/seed{seed}/pretrain.safetensors",
+        facts="results/{dataset}/{variant}/seed{seed}/pretrain.json",
+    log:
+        "results/{dataset}/logs/pretrain-{variant}-{seed}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/pretrain-{variant}-{seed}.tsv"
+    threads: config["threads"]["train"]
+    resources:
+        device=config["device"],
+    params:
+        has0=lambda w: config["datasets"][w.dataset]["has0"],
+        text_encoder=text_encoder_of,
+        stage=lambda w: stage1(w.dataset, w.variant),
+    script:
+        "../scripts/pretrain.py"
+
+
+rule finetune:
+    input:
+        features="results/{dataset}/features.h5",
+        pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
+        code=code("finetune", *TRAINING),
+    output:
+        weights="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
+        facts="results/{dataset}/{variant}/seed{seed}/finetune.json",
+    log:
+        "results/{dataset}/logs/finetune-{variant}-{seed}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/finetune-{variant}-{seed}.tsv"
+    threads: config["threads"]["train"]
+    resources:
+        device=config["device"],
+    params:
+        model=lambda w: stage2_model(w.dataset, w.variant),
+        settings=lambda w: settings("finetune", w.dataset, w.variant),
+    script:
+        "../scripts/finetune.py"

@@ -1,0 +1,14 @@
+import logging
+
+import job
+
+job.start(snakemake)
+
+from cmc import consistency, store  # noqa: E402
+
+with store.Reader(snakemake.input.features) as reader:
+    clips = reader.table("clips")
+parts = consistency.split(clips[clips["split"] == "test"], snakemake.params.rule)
+sizes = f"{len(parts['msc'])} clips in MSC, {len(parts['msi'])} in MSI"
+logging.getLogger("cmc").info("%s", parts["reason"] or sizes)
+consistency.write(parts, snakemake.output[0])

@@ -1,0 +1,18 @@
+import job
+
+job.start(snakemake)
+
+from cmc import evaluate  # noqa: E402
+
+source, result = snakemake.input, snakemake.output
+evaluate.run(
+    source.features,
+    source.pretrained,
+    source.finetuned,
+    source.subsets,
+    result.predictions,
+    result.metrics,
+    name=snakemake.wildcards.dataset,
+    variant=snakemake.wildcards.variant,
+    device=job.device(snakemake.resources.device),
+)

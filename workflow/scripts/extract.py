@@ -1,0 +1,9 @@
+import job
+
+job.start(snakemake)
+
+from cmc import extract  # noqa: E402
+
+params = snakemake.params
+with extract.extractor(params.modality, **params.settings) as extractor:
+    extract.shard(params.modality, extractor, params.clips, params.sources, snakemake.output[0])

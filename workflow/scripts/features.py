@@ -1,0 +1,14 @@
+import job
+
+job.start(snakemake)
+
+from cmc import extract  # noqa: E402
+
+source = snakemake.input
+extract.gather(
+    source.manifest,
+    source.quarantine,
+    {"text": source.text, "audio": source.audio, "vision": source.vision},
+    snakemake.output[0],
+    snakemake.params.max_share,
+)

@@ -1,0 +1,11 @@
+import logging
+
+import job
+
+job.start(snakemake)
+
+from cmc import manifest  # noqa: E402
+
+found = manifest.read(snakemake.input.labels, snakemake.params.label_range)
+logging.getLogger("cmc").info("%d clips, %d rows refused", len(found.clips), len(found.refused))
+manifest.write(found, snakemake.output.clips, snakemake.output.refused)

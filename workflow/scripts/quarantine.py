@@ -1,0 +1,8 @@
+import job
+
+job.start(snakemake)
+
+from cmc import extract  # noqa: E402
+
+source = snakemake.input
+extract.quarantine(source.refused, [*source.text, *source.audio, *source.vision], snakemake.output[0])

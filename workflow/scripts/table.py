@@ -1,0 +1,13 @@
+import json
+from pathlib import Path
+
+import job
+
+job.start(snakemake)
+
+from cmc import tables  # noqa: E402
+
+metrics = [json.loads(Path(path).read_text()) for path in snakemake.input.metrics]
+result = tables.table(metrics, tables.published_values())
+tables.write(result, snakemake.output[0])
+print(tables.show(result), flush=True)
