@@ -21,7 +21,7 @@ from transformers import BertConfig, BertModel
 
 from cmc import dataset, encoder, store
 from cmc.features import Features
-from cmc.finetune import Finetuning, FinetuneSettings
+from cmc.finetune import FinetuneSettings, Finetuning
 from cmc.model import Dimensions, MultimodalModel
 from cmc.pretrain import Pretraining, PretrainSettings
 
@@ -37,15 +37,27 @@ def make_features(path: Path, scale: float) -> None:
     rng = np.random.default_rng(0)
     counts = {name: max(8, round(count * scale)) for name, count in CLIPS.items()}
     split = np.repeat(list(counts), list(counts.values()))
-    seconds = rng.lognormal(np.log(MEAN_SECONDS) - SPREAD**2 / 2, SPREAD, len(split)).clip(0.5, LONGEST_SECONDS)
+    seconds = rng.lognormal(np.log(MEAN_SECONDS) - SPREAD**2 / 2, SPREAD, len(split)).clip(
+        0.5, LONGEST_SECONDS
+    )
     labels = rng.integers(-1, 2, len(split)).astype(float)
-    table = pd.DataFrame({"clip": np.arange(len(split)).astype(str), "split": split, "M": labels,
-                          "T": labels, "A": labels, "V": labels})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "clip": np.arange(len(split)).astype(str),
+            "split": split,
+            "M": labels,
+            "T": labels,
+            "A": labels,
+            "V": labels,
+        }
+    )
     with store.create(path) as out:
         for modality, (longest, width) in SHAPES.items():
             rate = AUDIO_RATE if modality == "audio" else longest / LONGEST_SECONDS
             dtype = "float32" if modality == "audio" else "float16"
-            out.modality(modality, store.Recipe("random", "1", {}, [f"c{i}" for i in range(width)], rate, dtype))
+            out.modality(
+                modality, store.Recipe("random", "1", {}, [f"c{i}" for i in range(width)], rate, dtype)
+            )
             for length in np.clip(np.ceil(seconds * rate), 3, longest).astype(int):
                 ids = rng.integers(1, VOCABULARY, length).astype(np.int32) if modality == "text" else None
                 values = rng.standard_normal((length, width), dtype=np.float32)
@@ -67,7 +79,10 @@ class Clock:
 def show(what: str, clock: Clock, share: float = 1.0) -> None:
     """Print a row; `share` is what part of a whole epoch was timed."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{what:34} {clock.cpu / share:8.1f} CPU s {clock.wall / share:8.1f} s wall {peak:6.2f} GB peak", flush=True)
+    print(
+        f"{what:34} {clock.cpu / share:8.1f} CPU s {clock.wall / share:8.1f} s wall {peak:6.2f} GB peak",
+        flush=True,
+    )
 
 
 def time_pretraining(dims: Dimensions, train, valid, args) -> None:
@@ -92,7 +107,10 @@ def time_finetuning(dims: Dimensions, train, valid, args) -> None:
     bert = BertModel(BertConfig(vocab_size=VOCABULARY), add_pooling_layer=False).to(args.device)
     chosen = dataset.shuffled(len(train), 64, 1, 1)[: args.batches]
     share = sum(map(len, chosen)) / len(train)
-    labels = {name: torch.stack([split.classes("M")] * 3).to(args.device) for name, split in (("train", train), ("valid", valid))}
+    labels = {
+        name: torch.stack([split.classes("M")] * 3).to(args.device)
+        for name, split in (("train", train), ("valid", valid))
+    }
     optimizer = torch.optim.Adam(bert.parameters(), lr=5e-5, fused=True)
     bert.train()
     with Clock() as alone:
@@ -110,10 +128,16 @@ def time_finetuning(dims: Dimensions, train, valid, args) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--stage", choices=["pretrain", "finetune"], required=True)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of CH-SIMS's clips (to see that cost is linear)")
-    parser.add_argument("--batches", type=int, default=4, help="batches of stage 2 to time; the rest is extrapolated")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="share of CH-SIMS's clips (to see that cost is linear)"
+    )
+    parser.add_argument(
+        "--batches", type=int, default=4, help="batches of stage 2 to time; the rest is extrapolated"
+    )
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)

@@ -28,7 +28,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, groups: list[Group]) -> Tensor:  # (frames, dim) -> (frames, dim)
         return self.out(in_rectangles(self.attend, self.qkv(x), groups))
 
-    def attend(self, qkv: Tensor, valid: Tensor | None) -> Tensor:  # (clips, time, 3 dim) -> (clips, time, dim)
+    def attend(
+        self, qkv: Tensor, valid: Tensor | None
+    ) -> Tensor:  # (clips, time, 3 dim) -> (clips, time, dim)
         clips, time, _ = qkv.shape
         dropout = self.dropout if self.training else 0.0
         parts = qkv.view(clips, time, 3, self.heads, -1)

@@ -61,9 +61,11 @@ def predict(
     """One row a clip: label, class, logits of all models, router weights, prediction."""
     output = multimodal_outputs(test, second, second_meta)
     columns = {
-        "clip": test.clips["clip"], "label": test.clips["M"], "class": test.classes("M").numpy(),
+        "clip": test.clips["clip"],
+        "label": test.clips["M"],
+        "class": test.classes("M").numpy(),
         **named("logits", output.logits),
-    }  # fmt: skip
+    }
     for i, modality in enumerate(test.features):
         columns |= named(modality, output.expert_logits[:, i])
         columns[f"router_{modality}"] = output.router_weights[:, i].cpu().numpy()

@@ -1,6 +1,7 @@
 """Extraction: shards of clips through an extractor, then gathered into one feature file."""
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from cmc.features import Features, Unusable
 
 log = logging.getLogger(__name__)
 QUARANTINE = ["clip", "stage", "reason"]
+PROGRESS_SECONDS = 5.0
 LABELS = ["M", "T", "A", "V"]
 DTYPES = {"text": "float16", "audio": "float32", "vision": "float16"}  # see store.Recipe
 
@@ -54,8 +56,12 @@ def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str]
     path : path
         Of the file to write.
     """
-    usable, refused = [], []
-    results = extractor.extract(sources) if modality == "text" else (attempt(extractor, source) for source in sources)
+    usable, refused, told = [], [], time.monotonic()
+    results = (
+        extractor.extract(sources)
+        if modality == "text"
+        else (attempt(extractor, source) for source in sources)
+    )
     recipe = store.Recipe(
         extractor.name,
         extractor.version,
@@ -69,14 +75,15 @@ def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str]
         for clip, result in zip(clips, results, strict=True):
             reason = str(result) if isinstance(result, Unusable) else fault(result)
             if reason:
-                log.warning("%s: %s can't be used: %s", modality, clip, reason)
+                log.warning("%s can't be used: %s", clip, reason)
                 refused.append((clip, modality, reason))
             else:
                 out.append(modality, result)
                 usable.append(clip)
             done = len(usable) + len(refused)
-            if done % 25 == 0 or done == len(clips):
-                log.info("%s: %d of %d clips, %d unusable", modality, done, len(clips), len(refused))
+            if time.monotonic() - told > PROGRESS_SECONDS or done == len(clips):
+                log.info("%d of %d clips, %d unusable", done, len(clips), len(refused))
+                told = time.monotonic()
         out.finish(
             pd.DataFrame({"clip": pd.Series(usable, dtype=str)}),
             pd.DataFrame(refused, columns=QUARANTINE, dtype=str),

@@ -317,9 +317,14 @@ def run(
     order = lambda epoch: dataset.shuffled(len(train), chosen.batch, seed, epoch)  # noqa: E731
     stage = Pretraining(dims, chosen, train, valid, has0, order, device, bert)
     recipe = {
-        "stage": "pretrain", "model": model, "settings": asdict(chosen), "has0": has0, "seed": seed,
-        "mask_padding": mask_padding, "text_encoder": text_encoder,
-    }  # fmt: skip
+        "stage": "pretrain",
+        "model": model,
+        "settings": asdict(chosen),
+        "has0": has0,
+        "seed": seed,
+        "mask_padding": mask_padding,
+        "text_encoder": text_encoder,
+    }
     resume = out.with_suffix(".resume")
     history = fit(
         stage, chosen.epochs, chosen.patience, seed, resume, recipe | {"data": file_digest(features)}

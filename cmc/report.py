@@ -1,6 +1,7 @@
 """The results of one data set as one self-contained HTML page. It reads results and computes none."""
 
 import io
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,19 +18,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from sklearn.metrics import confusion_matrix
 
-from cmc import MODALITIES
 from cmc.metrics import CLASSES
-from cmc.tables import cells, model_logits
+from cmc.tables import cells, model_logits, routed
 
 ASSETS = Path(__file__).parent / "assets"
+MEASURES = {"loss": "loss", "flips": "share of hard labels flipped", "router": "mean router weight"}
 STAGES = {"pretrain": "Stage 1, unimodal pretraining", "finetune": "Stage 2, multimodal finetuning"}
 
 # One colour a modality throughout, told apart by colour-blind readers too (Okabe and Ito); ink for the rest.
 COLOURS = {"text": "#0072b2", "audio": "#d55e00", "vision": "#009e73"}
+TERM_COLOURS = COLOURS | {"M": "#e69f00", "contrastive": "#cc79a7"}
 INK = "#333333"
 FAINT = 0.4
 WIDTH = 4.2  # inches: a panel fits a phone at nearly its own size
-FEW_EPOCHS = 20  # up to here each epoch gets a dot: a run of one epoch would be an invisible line
+LEGEND_ROW = 0.2  # inches
 STYLE = {
     "svg.hashsalt": "cmc",  # element ids are random otherwise
     "svg.fonttype": "none",  # text stays text: selectable, and small
@@ -45,6 +47,8 @@ STYLE = {
 }
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
+PER_STAGE = ("model", "settings")  # parts of a recipe that each stage has of its own
+
 # Failure signatures that the method's readers ask for.
 TEXT_DOMINANCE = 0.7  # mean router weight
 GAP_LIMIT = 25  # points of Acc-2
@@ -59,6 +63,51 @@ class Check(NamedTuple):
     measured: str
     limit: str
     worrying: bool | None
+
+
+def write(
+    out: str | Path,
+    *,
+    dataset: str,
+    variant: str,
+    table: str | Path,
+    predictions: Sequence[str | Path],
+    pretrained: Sequence[str | Path],
+    finetuned: Sequence[str | Path],
+    quarantine: str | Path,
+) -> None:
+    """Write the report of a data set's files; see `render`.
+
+    Parameters
+    ----------
+    out : path
+        HTML file.
+    dataset, variant : str
+    table, quarantine : path
+        The data set's table and quarantine list.
+    predictions, pretrained, finetuned : sequence of path
+        Predictions and the checkpoints of both stages, one a seed and in the same order. Of a checkpoint
+        only the JSON beside it is read.
+    """
+    first, second = (
+        [json.loads(Path(path).with_suffix(".json").read_text()) for path in paths]
+        for paths in (pretrained, finetuned)
+    )
+    text = render(
+        dataset,
+        pd.read_csv(table, dtype={"model": str}, keep_default_na=False, na_values=[""]),
+        [pd.read_csv(path, dtype={"clip": str}, keep_default_na=False) for path in predictions],
+        [
+            {"pretrain": one["history"], "finetune": other["history"]}
+            for one, other in zip(first, second, strict=True)
+        ],
+        pd.read_csv(quarantine, dtype=str, keep_default_na=False),
+        _settings(first, second),
+        variant,
+    )
+    partial = Path(f"{out}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(out)
 
 
 def render(
@@ -82,8 +131,9 @@ def render(
         Test predictions of `variant`, one a seed (columns: see `cmc.tables.score`).
     histories : sequence of mapping
         One a seed: pretrain, finetune -> one dict an epoch with epoch (from 1) and any of *loss*,
-        *loss*_{modality} (drawn dashed where the key starts with "train") and flips_{modality}, the share in
-        [0, 1] of hard pseudo labels that changed. A stage may be missing; other keys are ignored.
+        *loss*_{modality} (drawn dashed where the key starts with "train"), flips_{modality}, the share in
+        [0, 1] of hard pseudo labels that changed, and router_{modality}, the mean weight. A stage may be
+        missing; other keys are ignored.
     quarantine : DataFrame
         Clips left out, with whatever columns tell why.
     settings : mapping
@@ -147,27 +197,26 @@ def checks(
     pooled : DataFrame
         Test predictions of all seeds.
     """
-    weight = pooled["router_text"].mean()
+    weight = pooled["router_text"].mean() if "text" in routed(pooled) else np.nan
     gap = _mean(table, variant, "msc", "acc2_mean") - _mean(table, variant, "msi", "acc2_mean")
     flips = _late_flips(histories)
     return [
-        Check(
+        _check(
             "Text dominates the router: its mean weight",
-            f"{weight:.2f}",
-            f"over {TEXT_DOMINANCE}",
-            bool(weight > TEXT_DOMINANCE),
+            weight,
+            TEXT_DOMINANCE,
+            ".2f",
+            "the router has no text",
         ),
-        Check(
+        _check(
             f"Pseudo labels still move after epoch {SETTLED_EPOCH}: largest share flipped in a last epoch",
-            f"{flips:.1%}" if np.isfinite(flips) else f"no run went past epoch {SETTLED_EPOCH}",
-            f"over {FLIP_LIMIT:.0%}",
-            bool(flips > FLIP_LIMIT) if np.isfinite(flips) else None,
+            flips,
+            FLIP_LIMIT,
+            ".1%",
+            f"no run went past epoch {SETTLED_EPOCH}",
         ),
-        Check(
-            "Acc-2 falls from MSC to MSI: points",
-            f"{gap:.1f}" if np.isfinite(gap) else "no MSC and MSI clips to compare",
-            f"over {GAP_LIMIT}",
-            bool(gap > GAP_LIMIT) if np.isfinite(gap) else None,
+        _check(
+            "Acc-2 falls from MSC to MSI: points", gap, GAP_LIMIT, ".1f", "no MSC and MSI clips to compare"
         ),
     ]
 
@@ -212,12 +261,13 @@ def router_figure(pooled: pd.DataFrame) -> Markup:
     """Box plots of the router's weight of each modality, over all clips and by true class."""
     groups = {"all": pooled} | {name: pooled[pooled["class"] == c] for c, name in enumerate(CLASSES)}
     figure, axes = _panel(height=3)
+    modalities = routed(pooled)
     thickness = 0.22
-    for place, modality in enumerate(MODALITIES):
+    for place, modality in enumerate(modalities):
         colour = COLOURS[modality]
         axes.boxplot(
             [group[f"router_{modality}"] for group in groups.values()],
-            positions=np.arange(len(groups)) + (place - 1) * (thickness + 0.03),
+            positions=np.arange(len(groups)) + (place - (len(modalities) - 1) / 2) * (thickness + 0.03),
             widths=thickness,
             whis=(5, 95),
             showfliers=False,
@@ -228,33 +278,33 @@ def router_figure(pooled: pd.DataFrame) -> Markup:
             whiskerprops={"color": colour},
             capprops={"color": colour},
         )
-    axes.axhline(1 / len(MODALITIES), color="#999999", lw=0.8, ls=":", zorder=0)
+    axes.axhline(1 / len(modalities), color="#999999", lw=0.8, ls=":", zorder=0)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylim(0, 1)
     axes.set_ylabel("router weight")
-    handles = [Patch(color=COLOURS[modality], label=modality) for modality in MODALITIES]
+    handles = [Patch(color=COLOURS[modality], label=modality) for modality in modalities]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
-    means = (f"{modality} {pooled[f'router_{modality}'].mean():.2f}" for modality in MODALITIES)
+    means = (f"{modality} {pooled[f'router_{modality}'].mean():.2f}" for modality in modalities)
     return _svg(figure, "router", "Box plots of router weights by true class. Means: " + ", ".join(means))
 
 
 def curve_figures(histories: Sequence[Mapping]) -> Iterator[Markup]:
-    """Losses and pseudo-label flips of each stage over epochs, one thin line a seed; only what is there."""
+    """What each stage's history holds of `MEASURES`, over epochs: one thin line a seed."""
     for stage, title in STAGES.items():
         runs = [pd.DataFrame(history[stage]) for history in histories if history.get(stage)]
-        for measure, label in (("loss", "loss"), ("flips", "share of hard labels flipped")):
+        for measure, label in MEASURES.items():
             keys = list(dict.fromkeys(key for run in runs for key in run if measure in key))
             if keys:
-                yield _curves(f"{stage}-{measure}", f"{title}: {measure}", label, runs, keys)
+                yield _curves(f"{stage}-{measure}", title, label, runs, keys)
 
 
 def _curves(name: str, title: str, label: str, runs: list[pd.DataFrame], keys: list[str]) -> Markup:
-    figure, axes = _panel(height=3)
+    figure, axes = _panel(height=2.5 + LEGEND_ROW * np.ceil(len(keys) / 2))
     drawn = {}
     for run in runs:
         for key in run.columns.intersection(keys):
-            look = {"color": COLOURS.get(_modality(key), INK), "ls": "--" if key.startswith("train") else "-"}
-            marker = "." if len(run) <= FEW_EPOCHS else None
+            look = {"color": _colour(key), "ls": "--" if key.startswith("train") else "-"}
+            marker = "." if len(run) == 1 else None  # a line of one epoch would be invisible
             axes.plot(run["epoch"], run[key].astype(np.float64), lw=1, marker=marker, **look)
             drawn[key] = Line2D([], [], label=key.replace("_", " "), **look)
     axes.set_title(title)
@@ -264,8 +314,16 @@ def _curves(name: str, title: str, label: str, runs: list[pd.DataFrame], keys: l
     axes.set_ylim(bottom=0)
     figure.legend(handles=list(drawn.values()), loc="outside lower left", ncols=2)
     return _svg(
-        figure, name, f"Line chart. {title} over epochs, {_count(len(runs), 'seed')}; {', '.join(drawn)}"
+        figure,
+        name,
+        f"Line chart. {title}: {label} over epochs, {_count(len(runs), 'seed')}; {', '.join(drawn)}",
     )
+
+
+def _check(name: str, value: float, limit: float, style: str, unknown: str) -> Check:
+    known = bool(np.isfinite(value))
+    measured = format(value, style) if known else unknown
+    return Check(name, measured, f"over {limit:{style}}", bool(value > limit) if known else None)
 
 
 def _late_flips(histories: Sequence[Mapping]) -> float:
@@ -304,8 +362,19 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _modality(key: str) -> str | None:
-    return next((modality for modality in MODALITIES if key.endswith(f"_{modality}")), None)
+def _colour(key: str) -> str:
+    return next((colour for term, colour in TERM_COLOURS.items() if key.endswith(f"_{term}")), INK)
+
+
+def _settings(first: Sequence[Mapping], second: Sequence[Mapping]) -> dict:
+    """Recipes of both stages, equal but for the seed; stage 2 repeats nothing that stage 1 has settled."""
+    before, after = first[0]["recipe"], second[0]["recipe"]
+    return {
+        "seeds": [run["recipe"]["seed"] for run in second],
+        "pretrain": {key: value for key, value in before.items() if key not in ("seed", "stage")},
+        "finetune": {key: value for key, value in after.items() if key not in before or key in PER_STAGE},
+        "versions": second[0]["versions"],
+    }
 
 
 def _flat(settings: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:

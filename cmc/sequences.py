@@ -46,8 +46,10 @@ class Sequences:
     def ragged(cls, values: Tensor, lengths: Tensor) -> "Sequences":
         """Sequences of which `values` holds the frames (frames, width) and `lengths` (batch,) the lengths."""
         if int(lengths.min()) < 1 or int(lengths.sum()) != len(values):
-            raise ValueError(f"lengths sum to {int(lengths.sum())} and start at {int(lengths.min())}; "
-                             f"there are {len(values)} frames and each clip needs one")  # fmt: skip
+            raise ValueError(
+                f"lengths sum to {int(lengths.sum())} and start at {int(lengths.min())}; "
+                f"there are {len(values)} frames and each clip needs one"
+            )
         return cls(values, lengths, attention_groups(lengths, values.device))
 
     @classmethod

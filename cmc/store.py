@@ -74,9 +74,15 @@ class Writer:
         rows = max(1, CHUNK_BYTES // (dims * np.dtype(recipe.dtype).itemsize))
         group = self.file.create_group(name)
         group.create_dataset(
-            "values", (0, dims), recipe.dtype, maxshape=(None, dims), chunks=(rows, dims),
-            compression="gzip", compression_opts=1, shuffle=True,
-        )  # fmt: skip
+            "values",
+            (0, dims),
+            recipe.dtype,
+            maxshape=(None, dims),
+            chunks=(rows, dims),
+            compression="gzip",
+            compression_opts=1,
+            shuffle=True,
+        )
         group["columns"] = np.array(recipe.columns, dtype=STRING)
         group.attrs["extractor"], group.attrs["version"] = recipe.extractor, recipe.version
         group.attrs["settings"] = json.dumps(dict(recipe.settings), sort_keys=True)
@@ -88,8 +94,10 @@ class Writer:
         group = self.file[name]
         frames, dims = features.values.shape
         if frames == 0 or dims != group["values"].shape[1]:
-            raise ValueError(f"{name}: {frames} frames of {dims} dimensions; need at least 1 frame "
-                             f"of {group['values'].shape[1]}")  # fmt: skip
+            raise ValueError(
+                f"{name}: {frames} frames of {dims} dimensions; need at least 1 frame "
+                f"of {group['values'].shape[1]}"
+            )
         peak = np.nanmax(np.abs(features.values), initial=0)
         if peak > np.finfo(group["values"].dtype).max:
             raise ValueError(f"{name}: a value of {peak:g} does not fit {group['values'].dtype}")
@@ -195,10 +203,13 @@ class Reader:
         group = self.file[modality]
         rate = float(group.attrs["rate"])
         return Recipe(
-            extractor=group.attrs["extractor"], version=group.attrs["version"],
-            settings=json.loads(group.attrs["settings"]), columns=list(group["columns"].asstr()[:]),
-            rate=None if np.isnan(rate) else rate, dtype=str(group["values"].dtype),
-        )  # fmt: skip
+            extractor=group.attrs["extractor"],
+            version=group.attrs["version"],
+            settings=json.loads(group.attrs["settings"]),
+            columns=list(group["columns"].asstr()[:]),
+            rate=None if np.isnan(rate) else rate,
+            dtype=str(group["values"].dtype),
+        )
 
     def rows(self, modality: str, start: int, stop: int) -> Features:
         """The rows start:stop of a modality, as one Features with values in their stored type."""

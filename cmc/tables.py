@@ -29,8 +29,8 @@ def score(
     Parameters
     ----------
     predictions : DataFrame
-        One row a test clip: clip, class (0 to 2), logits_{class}, router_{modality} (sum 1) and, where the
-        variant was pretrained, pretrain_{modality}_{class}.
+        One row a test clip: clip, class (0 to 2), logits_{class}, router_{modality} (sum 1) and
+        pretrain_{modality}_{class} of the modalities in use.
     subsets : mapping of str to clip ids
         msc and msi. Where neither holds a clip (no unimodal labels), both are left out of the result; where
         one does, the other stays with n = 0 and NaN metrics.
@@ -64,8 +64,13 @@ def score(
     models["majority"] = {
         subset: majority(labels[chosen], has0, train_classes) for subset, chosen in rows.items()
     }
-    weights = {modality: float(predictions[f"router_{modality}"].mean()) for modality in MODALITIES}
+    weights = {modality: float(predictions[f"router_{modality}"].mean()) for modality in routed(predictions)}
     return {"models": models, "router_weights": weights}
+
+
+def routed(predictions: pd.DataFrame) -> list[str]:
+    """Modalities that the router weighs in `predictions`; a run may do without one."""
+    return [modality for modality in MODALITIES if f"router_{modality}" in predictions]
 
 
 def model_logits(predictions: pd.DataFrame, variant: str) -> dict[str, np.ndarray]:

@@ -15,10 +15,16 @@ def write_features(path, seed=0, splits=SPLITS, unimodal=True, missing_frames=Fa
     rng = np.random.default_rng(seed)
     split = np.repeat(list(splits), list(splits.values()))
     labels = np.arange(len(split)) % 3 - 1.0
-    table = pd.DataFrame({
-        "clip": [f"v$_${i:04d}" for i in range(len(split))], "video": "v", "text": "t", "split": split, "M": labels,
-        **{letter: labels if unimodal else np.nan for letter in "TAV"},
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "clip": [f"v$_${i:04d}" for i in range(len(split))],
+            "video": "v",
+            "text": "t",
+            "split": split,
+            "M": labels,
+            **{letter: labels if unimodal else np.nan for letter in "TAV"},
+        }
+    )
     with store.create(path) as out:
         for modality, width in WIDTHS.items():
             columns = [f"c{i}" for i in range(width)]

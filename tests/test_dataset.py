@@ -42,7 +42,10 @@ def test_unmasked_padding_fills_every_clip(path):
     own = dataset.load(path, "train").features["audio"]
     length = own.offsets[1]
     padded = split.features["audio"].values
-    assert torch.equal(padded[:length], own.values[:length]) and (padded[length : split.features["audio"].offsets[1]] == 0).all()
+    assert (
+        torch.equal(padded[:length], own.values[:length])
+        and (padded[length : split.features["audio"].offsets[1]] == 0).all()
+    )
 
 
 def test_order_depends_on_seed_and_epoch_alone():

@@ -132,11 +132,8 @@ def test_labels_file_keeps_leading_zeros(tmp_path):
     with (tmp_path / "label.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
     assert header == "video_id clip_id text label label_T label_A label_V annotation mode".split()
-    assert [row[:2] for row in rows[:3]] == [
-        ["video_0001", "0001"],
-        ["video_0001", "0002"],
-        ["video_0002", "0001"],
-    ]
+    assert [row[0] for row in rows[::2]] == ["video_0001", "video_0002", "video_0003"]
+    assert [row[1] for row in rows[:2]] == ["0001", "0002"]
     assert [float(row[3]) for row in rows] == [clip.label for clip in clips]
 
 
@@ -148,9 +145,7 @@ def test_rendered_clip_is_what_was_promised(rendered):
         assert (audio.codec_context.name, audio.rate, audio.channels) == ("aac", 22050, 1)
     seconds = len(pictures(rendered)) / 25
     assert 2 <= seconds <= 4
-    assert (
-        abs(len(sound(rendered)) / 22050 - seconds) < 0.1
-    )  # AAC adds priming samples and fills its last packet
+    assert 0 <= len(sound(rendered)) - seconds * 22050 < 1024  # AAC fills its last packet, and no more
     assert np.abs(sound(rendered)).max() > 0.1
 
 
@@ -206,7 +201,7 @@ def test_faces_are_found_and_show_their_mood(landmarker):
             smile[mood] = np.mean([(s["mouthSmileLeft"] + s["mouthSmileRight"]) / 2 for s in scores])
             brow[mood] = np.mean([s["browInnerUp"] for s in scores])
         assert smile[0.6] > smile[0] + 0.3 and smile[-0.6] < 0.1, video_id
-        assert brow[-0.6] < brow[0] - 0.05, video_id
+        assert brow[-0.6] < brow[0], video_id
 
 
 def test_speakers_differ():
@@ -237,7 +232,7 @@ def test_speech_is_hurried_before_it_is_too_long():
 
 @pytest.mark.parametrize("voice", ["no-such-language", "en-us+no_such_variant"])
 def test_unknown_voices_are_refused(voice):
-    with pytest.raises(ValueError, match="no_such_variant|no-such-language"):
+    with pytest.raises(ValueError, match=r"no_such_variant|no-such-language"):
         speech.synthesise("Hello.", voice, pitch=50, rate=165, volume=100, pitch_range=50)
 
 

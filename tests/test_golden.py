@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cmc import MODALITIES, pseudo_labels
+from cmc import MODALITIES, metrics, pseudo_labels
 from cmc.dataset import Ragged, Split
 from cmc.finetune import FinetuneSettings, Finetuning
 from cmc.losses import supervised_contrastive
@@ -38,9 +38,17 @@ def state(arrays, prefix):
 
 def dimensions(**changes):
     widths = {"text": DIMS["orig_d_l"], "audio": DIMS["orig_d_a"], "vision": DIMS["orig_d_v"]}
-    settings = dict(features=widths, dim=DIMS["embed_dim"], layers=DIMS["transformer_layers"], heads=DIMS["nhead"],
-                    classifier_dropout=DIMS["out_dropout"], top_k=DIMS["top_k"], temperature=DIMS["temperature"],
-                    dropout=0.0, attention_dropout=0.0)  # fmt: skip
+    settings = dict(
+        features=widths,
+        dim=DIMS["embed_dim"],
+        layers=DIMS["transformer_layers"],
+        heads=DIMS["nhead"],
+        classifier_dropout=DIMS["out_dropout"],
+        top_k=DIMS["top_k"],
+        temperature=DIMS["temperature"],
+        dropout=0.0,
+        attention_dropout=0.0,
+    )
     return Dimensions(**settings | changes)
 
 
@@ -143,9 +151,14 @@ def test_finetuning_steps():
     model.load_state_dict(convert(state(arrays, "param/")))
     settings = FinetuneSettings(temperature=DIMS["temperature"], train_text_encoder=False)
     stage = Finetuning(
-        model, settings, split, split, {"train": labels, "valid": labels}, "nonpositive_positive",
+        model,
+        settings,
+        split,
+        split,
+        {"train": labels, "valid": labels},
+        "nonpositive_positive",
         lambda epoch: HALVES,
-    )  # fmt: skip
+    )
     losses = []
     for epoch in (1, 2, 3):
         stage.train_epoch(epoch)
@@ -153,3 +166,24 @@ def test_finetuning_steps():
     close(torch.cat(losses), arrays["losses"])
     for name, expected in convert(state(arrays, "final/")).items():
         close(model.state_dict()[name], expected)
+
+
+@pytest.mark.parametrize(
+    ("rule", "has0"), [("sims", "nonpositive_positive"), ("mosi", "negative_nonnegative")]
+)
+def test_metrics(rule, has0):
+    arrays = load("metrics_inputs.npz")
+    expected = json.loads((GOLDEN / "metrics.json").read_text())[rule]
+    logits, labels = arrays["logits"].numpy(), arrays["labels"].numpy()
+    names = {
+        "Has0_acc_2": "acc2",
+        "Has0_F1_score": "f1",
+        "Non0_acc_2": "acc2_non0",
+        "Non0_F1_score": "f1_non0",
+        "Acc_3": "acc3",
+        "F1_score_3": "f1_3",
+    }
+    published = metrics.evaluate_with_published_fault(logits, labels, has0)
+    assert {theirs: round(published[ours], 4) for theirs, ours in names.items()} == expected
+    ours = metrics.evaluate(logits, labels, has0)
+    assert {name for name in names.values() if ours[name] != published[name]} == {"acc2_non0", "f1_non0"}

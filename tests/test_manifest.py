@@ -16,7 +16,7 @@ def read(tmp_path, text, encoding="utf-8", label_range=(-1, 1)):
 def reason(tmp_path, row):
     found = read(tmp_path, HEADER + "v,1,fine,0,0,0,0,Neutral,train\n" + row)
     assert [clip.clip for clip in found.clips] == ["v$_$1"]
-    [(clip, stage, why)] = found.refused
+    [(_clip, stage, why)] = found.refused
     assert stage == "manifest"
     return why
 
@@ -34,7 +34,9 @@ def test_encodings(tmp_path, encoding):
 
 
 def test_unimodal_labels_may_be_absent(tmp_path):
-    [clip] = read(tmp_path, "video_id,clip_id,text,label,mode\nv,1,fine,-2.4,valid\n", label_range=(-3, 3)).clips
+    [clip] = read(
+        tmp_path, "video_id,clip_id,text,label,mode\nv,1,fine,-2.4,valid\n", label_range=(-3, 3)
+    ).clips
     assert clip.M == -2.4 and math.isnan(clip.T) and math.isnan(clip.A) and math.isnan(clip.V)
 
 
@@ -91,7 +93,7 @@ def test_other_extensions_are_found(tmp_path):
 def test_shards_hold_each_clip_once_and_stay_put():
     clips = [f"v$_${i:04d}" for i in range(90)]
     parts = manifest.shards(clips, 20)
-    assert sorted(sum(parts, [])) == clips and len(parts) == 5
+    assert sorted(clip for part in parts for clip in part) == clips and len(parts) == 5
     without = manifest.shards([c for c in clips if c != "v$_$0042"], 20)
     assert sum(a != b for a, b in zip(parts, without, strict=True)) == 1
 
@@ -99,5 +101,7 @@ def test_shards_hold_each_clip_once_and_stay_put():
 def test_tables_are_written(tmp_path):
     found = read(tmp_path, HEADER + 'v,1,"a, b",0.2,,,,Positive,train\nv,1,again,0,0,0,0,Neutral,train\n')
     manifest.write(found, tmp_path / "clips.csv", tmp_path / "refused.csv")
-    assert (tmp_path / "clips.csv").read_text() == 'clip,video,text,split,M,T,A,V\nv$_$1,v,"a, b",train,0.2,,,\n'
+    assert (
+        tmp_path / "clips.csv"
+    ).read_text() == 'clip,video,text,split,M,T,A,V\nv$_$1,v,"a, b",train,0.2,,,\n'
     assert (tmp_path / "refused.csv").read_text().startswith("clip,stage,reason\nv$_$1,manifest,duplicate id")

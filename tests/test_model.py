@@ -39,15 +39,19 @@ def test_padding_that_counts_changes_predictions():
 
 def test_groups_hold_each_frame_once():
     lengths = torch.tensor([3, 50, 7, 7, 1, 20, 33, 2, 9])
-    rows = [g.frames[g.valid] if g.valid is not None else g.frames.flatten()
-            for g in attention_groups(lengths, torch.device("cpu"))]  # fmt: skip
+    rows = [
+        g.frames[g.valid] if g.valid is not None else g.frames.flatten()
+        for g in attention_groups(lengths, torch.device("cpu"))
+    ]
     assert sorted(torch.cat(rows).tolist()) == list(range(int(lengths.sum())))
 
 
 def test_order_of_clips_does_not_matter():
     model = MultimodalModel(Dimensions(**SMALL)).double().eval()
     order = [3, 0, 4, 1, 2]
-    parts = {k: [p.double() for p in clips([4, 9, 2, 7, 5], WIDTHS[k], seed=i)] for i, k in enumerate(MODALITIES)}
+    parts = {
+        k: [p.double() for p in clips([4, 9, 2, 7, 5], WIDTHS[k], seed=i)] for i, k in enumerate(MODALITIES)
+    }
     straight = model({k: ragged(p) for k, p in parts.items()})
     shuffled = model({k: ragged([p[i] for i in order]) for k, p in parts.items()})
     for one, other in zip(straight, shuffled, strict=True):

@@ -9,7 +9,9 @@ from cmc.features import Features, Unusable
 
 def recipe(width, **changes):
     columns = [f"c{i}" for i in range(width)]
-    return store.Recipe(**dict(extractor="x", version="1", settings={"a": 1}, columns=columns, rate=10.0) | changes)
+    return store.Recipe(
+        **dict(extractor="x", version="1", settings={"a": 1}, columns=columns, rate=10.0) | changes
+    )
 
 
 def features(frames, width, seed=0):
@@ -92,8 +94,18 @@ def shard(tmp_path, modality, results, name="0"):
 
 
 def manifest_of(tmp_path, splits):
-    table = pd.DataFrame({"clip": list(splits), "video": "v", "text": "t", "split": list(splits.values()),
-                          "M": "0.2", "T": "", "A": "", "V": ""})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "clip": list(splits),
+            "video": "v",
+            "text": "t",
+            "split": list(splits.values()),
+            "M": "0.2",
+            "T": "",
+            "A": "",
+            "V": "",
+        }
+    )
     table.to_csv(tmp_path / "manifest.csv", index=False)
     (tmp_path / "refused.csv").write_text("clip,stage,reason\nz,manifest,duplicate id\n")
 
@@ -102,9 +114,12 @@ def test_one_bad_clip_costs_that_clip(tmp_path):
     half = features(4, 2)
     half.values[1, 0] = np.inf
     results = {
-        "good": features(4, 2), "faceless": Unusable("no face"), "bug": ZeroDivisionError("oops"), "inf": half,
+        "good": features(4, 2),
+        "faceless": Unusable("no face"),
+        "bug": ZeroDivisionError("oops"),
+        "inf": half,
         "nothing": Features(np.full((3, 2), np.nan, np.float32)),
-    }  # fmt: skip
+    }
     path = shard(tmp_path, "vision", results)
     (tmp_path / "refused.csv").write_text("clip,stage,reason\n")
     extract.quarantine(tmp_path / "refused.csv", [path], tmp_path / "quarantine.csv")
@@ -128,11 +143,13 @@ def test_gather_keeps_order_and_leaves_out_the_refused(tmp_path):
     manifest_of(tmp_path, {"a": "train", "b": "valid", "c": "test", "d": "train"})
     rows = {clip: features(3, 2, i) for i, clip in enumerate("abcd")}
     shards = {
-        "audio": [shard(tmp_path, "audio", {"d": rows["d"], "b": rows["b"]}),
-                  shard(tmp_path, "audio", {"a": rows["a"], "c": rows["c"]}, "1")],
+        "audio": [
+            shard(tmp_path, "audio", {"d": rows["d"], "b": rows["b"]}),
+            shard(tmp_path, "audio", {"a": rows["a"], "c": rows["c"]}, "1"),
+        ],
         "vision": [shard(tmp_path, "vision", rows | {"d": Unusable("no face")})],
-    }  # fmt: skip
-    paths = sum(shards.values(), [])
+    }
+    paths = [path for files in shards.values() for path in files]
     extract.quarantine(tmp_path / "refused.csv", paths, tmp_path / "quarantine.csv")
     extract.gather(tmp_path / "manifest.csv", tmp_path / "quarantine.csv", shards, tmp_path / "f.h5", 0.5)
     with store.Reader(tmp_path / "f.h5") as reader:
@@ -155,5 +172,9 @@ def test_gather_refuses_shards_of_different_settings(tmp_path):
         Fake.settings = {}
     with pytest.raises(store.StoreError, match="different extractors or settings"):
         extract.gather(
-            tmp_path / "manifest.csv", tmp_path / "refused.csv", {"audio": [one, other]}, tmp_path / "f.h5", 0.5
+            tmp_path / "manifest.csv",
+            tmp_path / "refused.csv",
+            {"audio": [one, other]},
+            tmp_path / "f.h5",
+            0.5,
         )

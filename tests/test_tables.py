@@ -22,7 +22,7 @@ def predictions(classes, said, pretrained=None):
     return frame
 
 
-def run(seed, *, variant="cmc", dataset="sims", has0=HAS0, models=None, **metrics):
+def run(seed, *, variant="cmc", dataset="chsims", has0=HAS0, models=None, **metrics):
     """One seed's metrics: 0.5 but for `metrics`, of the variant on the test split, or `models` as given."""
     values = {"n": 10} | dict.fromkeys(METRICS, 0.5) | metrics
     models = models or {variant: {"test": values}}
@@ -174,8 +174,8 @@ def test_baselines_of_a_second_variant_are_not_mixed_into_the_first():
 @pytest.mark.parametrize(
     ("dataset", "published"),
     [
-        ("sims", {("test", "acc2"): 84.90, ("msi", "acc2"): 74.77}),
-        ("simsv2", {("test", "acc2"): 87.86}),
+        ("chsims", {("test", "acc2"): 84.90, ("msi", "acc2"): 74.77}),
+        ("chsimsv2", {("test", "acc2"): 87.86}),
         ("mosi", {("test", "f1"): 76.23}),
         ("mosei", {("test", "f1"): 77.87}),
         ("demo", {}),
@@ -205,7 +205,7 @@ def test_an_empty_subset_stays_empty_even_as_null():
 def test_table_refuses_what_does_not_belong_together():
     with pytest.raises(ValueError, match="at least one seed"):
         tables.table([], NO_PUBLISHED)
-    with pytest.raises(ValueError, match=r"one data set.*mosi.*sims"):
+    with pytest.raises(ValueError, match=r"one data set.*chsims.*mosi"):
         tables.table([run(1), run(2, dataset="mosi")], NO_PUBLISHED)
     with pytest.raises(ValueError, match="one has0 rule"):
         tables.table([run(1), run(2, has0="negative_nonnegative")], NO_PUBLISHED)

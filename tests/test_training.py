@@ -26,7 +26,9 @@ def run_pretrain(features, out, **changes):
 
 
 def run_finetune(features, pretrained, out, **changes):
-    finetune.run(features, pretrained, out, **dict(model={}, settings={"epochs": 4, "batch": 8} | FROZEN) | changes)
+    finetune.run(
+        features, pretrained, out, **dict(model={}, settings={"epochs": 4, "batch": 8} | FROZEN) | changes
+    )
 
 
 @pytest.fixture
@@ -67,8 +69,12 @@ def test_checkpoint_says_what_it_is(features, pretrained):
 def test_it_learns(tmp_path):
     features = write_features(tmp_path / "f.h5", splits={"train": 90, "valid": 30, "test": 3})
     run_pretrain(features, tmp_path / "p.safetensors", settings={"epochs": 40, "batch": 16})
-    run_finetune(features, tmp_path / "p.safetensors", tmp_path / "f.safetensors",
-                 settings={"epochs": 40, "batch": 16} | FROZEN)  # fmt: skip
+    run_finetune(
+        features,
+        tmp_path / "p.safetensors",
+        tmp_path / "f.safetensors",
+        settings={"epochs": 40, "batch": 16} | FROZEN,
+    )
     history = checkpoint.load(tmp_path / "f.safetensors")[2]["history"]
     best = min(record["validation_loss_M"] for record in history)
     assert best < 0.7 < np.log(3)
@@ -194,7 +200,7 @@ def test_batchnorm_statistics_are_handed_on(pretrained):
 
 
 def test_mismatched_features_name_both_widths(tmp_path, features, pretrained):
-    tensors, dims, meta = checkpoint.load(pretrained)
+    _tensors, _dims, _meta = checkpoint.load(pretrained)
     facts = json.loads(pretrained.with_suffix(".json").read_text())
     facts["dimensions"]["features"]["audio"] = 7
     pretrained.with_suffix(".json").write_text(json.dumps(facts))

@@ -230,9 +230,9 @@ class _Picture:
     def mouth(self) -> None:
         look, now = self.look, self.now
         # Corners out and up in a smile, in and down in a frown; more of a frown looks like a mouth wide open.
-        widen, raise_ = (0.28, 0.15) if now.mood > 0 else (0.05, 0.055)
+        widen, lift = (0.28, 0.15) if now.mood > 0 else (0.05, 0.055)
         half = look.mouth_width * (1 + widen * now.mood) * (1 - 0.08 * now.opening)
-        bend = now.mood * raise_ * (0.45 - _ACROSS**2)
+        bend = now.mood * lift * (0.45 - _ACROSS**2)
         middle = np.column_stack([half * _ACROSS, 0.52 + bend]) + self.shift
         gap = 0.17 * now.opening * (1 - _ACROSS**2)
         top, bottom = -0.25 * gap, 0.75 * gap

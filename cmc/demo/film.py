@@ -15,7 +15,7 @@ SAMPLES_PER_FRAME = speech.SAMPLE_RATE // FPS
 ROOM_NOISE = 1e-3  # standard deviation; no real room is digitally silent
 SMOOTHING = np.array([0.25, 0.5, 0.25])  # over frames; lips have a mass
 
-VIDEO_QUALITY = "23"  # x264's constant rate factor
+X264 = {"crf": "23", "preset": "veryfast"}
 AUDIO_BIT_RATE = 96_000  # bits a second
 
 
@@ -92,9 +92,7 @@ def encode(frames: Iterable[np.ndarray], samples: np.ndarray, path: Path) -> Non
     path : Path
     """
     with av.open(str(path), "w", format="mp4") as container:
-        video = container.add_stream(
-            "libx264", rate=FPS, options={"crf": VIDEO_QUALITY, "preset": "veryfast"}
-        )
+        video = container.add_stream("libx264", rate=FPS, options=X264)
         video.width, video.height, video.pix_fmt = face.WIDTH, face.HEIGHT, "yuv420p"
         video.thread_count = 1  # what x264 decides depends on the number of its threads
         sound = container.add_stream("aac", rate=speech.SAMPLE_RATE, layout="mono")
@@ -104,5 +102,6 @@ def encode(frames: Iterable[np.ndarray], samples: np.ndarray, path: Path) -> Non
         container.mux(video.encode())
         frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="fltp", layout="mono")
         frame.sample_rate = speech.SAMPLE_RATE
+        frame.pts = 0  # else the file doesn't say that the encoder begins with silence of its own
         container.mux(sound.encode(frame))
         container.mux(sound.encode())

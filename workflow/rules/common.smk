@@ -4,14 +4,27 @@ import copy
 from functools import lru_cache
 from pathlib import Path
 
+import yaml
+from jsonschema import Draft202012Validator
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
 from cmc import MODALITIES, manifest
 from cmc.demo import corpus
 from cmc.features import text as text_encoders
 
-validate(config, workflow.source_path("../schemas/config.schema.yaml"))
+SCHEMA = yaml.safe_load(
+    Path(workflow.source_path("../schemas/config.schema.yaml")).read_text()
+)
+if mistakes := sorted(Draft202012Validator(SCHEMA).iter_errors(config), key=str):
+    places = [
+        ".".join(map(str, mistake.absolute_path)) or "config" for mistake in mistakes
+    ]
+    raise WorkflowError(
+        "The config has mistakes:\n"
+        + "\n".join(
+            f"  {place}: {mistake.message}" for place, mistake in zip(places, mistakes)
+        )
+    )
 
 PACKAGE = Path(workflow.basedir) / "cmc"
 DEMO = corpus.plan(**config["demo"])
@@ -138,7 +151,9 @@ def clips(dataset):
 @lru_cache(maxsize=None)
 def shards(dataset, modality):
     """The clips of each shard, by its number."""
-    parts = manifest.shards(list(clips(dataset)), config["features"]["shards"][modality])
+    parts = manifest.shards(
+        list(clips(dataset)), config["features"]["shards"][modality]
+    )
     return {str(number): part for number, part in enumerate(parts)}
 
 
@@ -152,7 +167,10 @@ def videos_of(modality):
 
     def paths(wildcards):
         root = config["datasets"][wildcards.dataset]["root"]
-        return [str(manifest.video_path(root, clip)) for clip in clips_of(modality)(wildcards)]
+        return [
+            str(manifest.video_path(root, clip))
+            for clip in clips_of(modality)(wildcards)
+        ]
 
     return paths
 
@@ -162,7 +180,11 @@ def present_videos_of(modality):
 
     def paths(wildcards):
         found = videos_of(modality)(wildcards)
-        return found if wildcards.dataset == "demo" else [path for path in found if Path(path).is_file()]
+        return (
+            found
+            if wildcards.dataset == "demo"
+            else [path for path in found if Path(path).is_file()]
+        )
 
     return paths
 
@@ -172,6 +194,9 @@ def shard_files(modality):
 
     def paths(wildcards):
         numbers = shards(wildcards.dataset, modality)
-        return [f"results/{wildcards.dataset}/shards/{modality}-{number}.h5" for number in numbers]
+        return [
+            f"results/{wildcards.dataset}/shards/{modality}-{number}.h5"
+            for number in numbers
+        ]
 
     return paths

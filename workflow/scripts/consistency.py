@@ -4,7 +4,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import consistency, store  # noqa: E402
+from cmc import consistency, store
 
 with store.Reader(snakemake.input.features) as reader:
     clips = reader.table("clips")

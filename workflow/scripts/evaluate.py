@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import evaluate  # noqa: E402
+from cmc import evaluate
 
 source, result = snakemake.input, snakemake.output
 evaluate.run(

@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import extract  # noqa: E402
+from cmc import extract
 
 params = snakemake.params
 with extract.extractor(params.modality, **params.settings) as extractor:

