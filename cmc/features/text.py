@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -206,6 +207,11 @@ def _hub_directory(name: str, download: bool) -> Path:
 def _found(directory: Path, patterns: Sequence[str]) -> list[Path]:
     """Files of a directory that match the first pattern that any matches."""
     return next((sorted(files) for pattern in patterns if (files := list(directory.glob(pattern)))), [])
+
+
+def vocabulary_size(encoder: str) -> int:
+    """Token ids that an encoder on this machine knows; see `resolve`."""
+    return json.loads((resolve(encoder) / "config.json").read_text())["vocab_size"]
 
 
 def weights_sha256(directory: Path) -> str:

@@ -109,16 +109,21 @@ def text_encoder_of(wildcards):
 def demand(dataset):
     """Stop, before any job, with all that is missing for a data set."""
     own, missing = config["datasets"][dataset], []
+    obtain = f"    {own['obtain']}.\n" if "obtain" in own else ""
+    if own["source"] == "features" and not Path(own["features_file"]).is_file():
+        missing.append(
+            f"its feature file: looked for {Path(own['features_file']).resolve()}.\n"
+            f"{obtain}    Put it there, or set datasets.{dataset}.features_file to where it is."
+        )
     if (
         own["source"] == "raw"
         and dataset != "demo"
         and not manifest.label_file(own["root"])
     ):
-        root = Path(own["root"]).resolve()
         missing.append(
-            f"its label file: looked for {' or '.join(manifest.LABEL_FILES)} in {root}, beside Raw/<video>/<clip>.mp4.\n"
-            + (f"    {own['obtain']}.\n" if "obtain" in own else "")
-            + f"    Put it there, or set datasets.{dataset}.root to where it is."
+            f"its label file: looked for {' or '.join(manifest.LABEL_FILES)} in {Path(own['root']).resolve()},"
+            f" beside Raw/<video>/<clip>.mp4.\n"
+            f"{obtain}    Put it there, or set datasets.{dataset}.root to where it is."
         )
     if not config["download"]:
         try:

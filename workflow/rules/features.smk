@@ -1,4 +1,13 @@
 # From a label file and videos to one feature file: manifest, text encoder, extraction in shards, gather.
+# Or, for a data set of `source: features`, from an official feature file.
+
+
+def of_source(source):
+    """Wildcard pattern of the data sets of a source; one that never matches if there are none."""
+    return (
+        "|".join(d for d, own in config["datasets"].items() if own["source"] == source)
+        or "(?!)"
+    )
 
 
 def label_file(wildcards):
@@ -6,6 +15,11 @@ def label_file(wildcards):
         return "results/demo/corpus/label.csv"
     demand(wildcards.dataset)
     return str(manifest.label_file(config["datasets"][wildcards.dataset]["root"]))
+
+
+def features_file(wildcards):
+    demand(wildcards.dataset)
+    return config["datasets"][wildcards.dataset]["features_file"]
 
 
 rule manifest:
@@ -108,6 +122,8 @@ rule quarantine:
         "results/{dataset}/quarantine.csv",
     log:
         "results/{dataset}/logs/quarantine.log",
+    wildcard_constraints:
+        dataset=of_source("raw"),
     script:
         "../scripts/quarantine.py"
 
@@ -126,7 +142,31 @@ rule features:
         "results/{dataset}/logs/features.log",
     benchmark:
         "results/{dataset}/benchmarks/features.tsv"
+    wildcard_constraints:
+        dataset=of_source("raw"),
     params:
         max_share=config["quarantine"]["max_share"],
     script:
         "../scripts/features.py"
+
+
+rule import_features:
+    input:
+        file=features_file,
+        encoder="results/{dataset}/text_encoder.json",
+        code=code("official", "store"),
+    output:
+        features="results/{dataset}/features.h5",
+        quarantine="results/{dataset}/quarantine.csv",
+    log:
+        "results/{dataset}/logs/import_features.log",
+    benchmark:
+        "results/{dataset}/benchmarks/import_features.tsv"
+    wildcard_constraints:
+        dataset=of_source("features"),
+    params:
+        label_range=lambda w: config["datasets"][w.dataset]["label_range"],
+        max_share=config["quarantine"]["max_share"],
+        encoder=text_encoder_of,
+    script:
+        "../scripts/import_features.py"

@@ -1,0 +1,16 @@
+import job
+
+job.start(snakemake)
+
+from cmc import official
+from cmc.features import text
+
+params, result = snakemake.params, snakemake.output
+official.import_features(
+    snakemake.input.file,
+    result.features,
+    result.quarantine,
+    label_range=params.label_range,
+    max_share=params.max_share,
+    vocabulary=text.vocabulary_size(params.encoder),
+)
