@@ -3,6 +3,8 @@
 import warnings
 from pathlib import Path
 
+from cmc.features import numba_cache  # isort: split
+
 import librosa
 import numpy as np
 
@@ -56,6 +58,8 @@ class ChSims33:
         ]
 
     def __enter__(self) -> "ChSims33":
+        noise = np.random.default_rng(0).normal(size=self.settings["sample_rate"]).astype(np.float32)
+        numba_cache.compile_once(self.settings["f0"], lambda: self.of_wave(noise))
         return self
 
     def __exit__(self, *_exception) -> None:

@@ -1,0 +1,718 @@
+import collections
+import functools
+import importlib
+import logging
+import os
+import pickle
+import struct
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cmc import dataset, extract, official, store
+
+SHAPES = {  # tokens; audio frames and dims; vision frames and dims
+    "chsims": (39, (400, 33), (55, 709)),
+    "chsimsv2": (50, (925, 25), (232, 177)),
+    "mosi": (50, (375, 5), (500, 20)),
+    "mosei": (50, (500, 74), (500, 35)),
+}
+TINY = (6, (5, 2), (4, 3))
+CLS, SEP = 101, 102
+
+
+def made(shape=TINY, clips=2, hidden=3, dtype=np.float32, unimodal=False, seed=0):
+    """Splits as the official files have them; split s has the clips v<s>$_$0000, ..."""
+    rng, (tokens, audio, vision) = np.random.default_rng(seed), shape
+    splits = {}
+    for place, name in enumerate(("train", "valid", "test")):
+        bert = np.zeros((clips, 3, tokens), dtype)
+        for row, length in zip(bert, rng.integers(3, tokens + 1, clips), strict=True):
+            row[0, :length] = [CLS, *rng.integers(1000, 20000, length - 2), SEP]
+            row[1, :length] = 1
+        splits[name] = {
+            "raw_text": [f"it is {i}" for i in range(clips)],
+            "id": [f"v{place}$_${i:04d}" for i in range(clips)],
+            "text": rng.normal(size=(clips, tokens, hidden)).astype(dtype),
+            "text_bert": bert,
+            "audio": rng.normal(size=(clips, *audio)).astype(dtype),
+            "vision": rng.normal(size=(clips, *vision)).astype(dtype) * 1e5,
+            "audio_lengths": rng.integers(1, audio[0] + 1, clips).tolist(),
+            "vision_lengths": rng.integers(1, vision[0] + 1, clips).tolist(),
+            "annotations": ["Neutral"] * clips,
+            "regression_labels": np.linspace(-0.6, 0.8, clips).astype(np.float32),
+        }
+        if unimodal:
+            splits[name] |= {f"regression_labels_{letter}": np.full(clips, 0.2) for letter in "TAV"}
+    return splits
+
+
+def dump(tmp_path, splits, protocol=4):
+    path = tmp_path / "unaligned.pkl"
+    path.write_bytes(splits if isinstance(splits, bytes) else pickle.dumps(splits, protocol))
+    return path
+
+
+def run(tmp_path, splits, protocol=4, max_share=0.9, label_range=(-3, 3), **options):
+    path = dump(tmp_path, splits, protocol)
+    out, quarantine = tmp_path / "f.h5", tmp_path / "quarantine.csv"
+    official.import_features(path, out, quarantine, label_range=label_range, max_share=max_share, **options)
+    return out
+
+
+def rows(path):
+    """Clip -> modality -> Features, and the table of clips."""
+    with store.Reader(path) as reader:
+        table = reader.table("clips")
+        offsets = {modality: reader.offsets(modality) for modality in reader.modalities}
+        found = {
+            clip: {m: reader.rows(m, at[i], at[i + 1]) for m, at in offsets.items()}
+            for i, clip in enumerate(table["clip"])
+        }
+    return found, table
+
+
+def refused(tmp_path):
+    table = extract.read_csv(tmp_path / "quarantine.csv")
+    assert list(table) == ["clip", "stage", "reason"] and set(table["stage"]) <= {"import"}
+    return dict(zip(table["clip"], table["reason"], strict=True))
+
+
+def fails(tmp_path, splits, match, protocol=4):
+    """The import stops with an error that names the file, and leaves nothing behind."""
+    with pytest.raises(official.OfficialError, match=match) as caught:
+        run(tmp_path, splits, protocol)
+    assert "unaligned.pkl" in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["unaligned.pkl"]
+
+
+def check(path, splits):
+    """The feature file holds what the splits hold."""
+    found, table = rows(path)
+    assert table["split"].tolist() == [
+        name for name in ("train", "valid", "test") for _ in splits[name]["id"]
+    ]
+    for name, split in splits.items():
+        part = table[table["split"] == name]
+        assert part["M"].astype(np.float32).tolist() == np.asarray(split["regression_labels"]).tolist()
+        assert part["text"].tolist() == list(split["raw_text"])
+        for i, clip in enumerate(part["clip"]):
+            tokens = int(split["text_bert"][i, 1].sum())
+            lengths = {m: int(split[f"{m}_lengths"][i]) if f"{m}_lengths" in split else tokens
+                       for m in ("audio", "vision")} | {"text": tokens}  # fmt: skip
+            for modality, length in lengths.items():
+                expected = np.asarray(split[modality][i], np.float64)[:length].astype(
+                    official.DTYPES[modality]
+                )
+                np.testing.assert_array_equal(found[clip][modality].values, expected)
+            np.testing.assert_array_equal(found[clip]["text"].token_ids, split["text_bert"][i, 0, :tokens])
+
+
+# ---------------------------------------------------------------------------------------------- what comes back
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_data_set_comes_back(tmp_path, name, protocol):
+    splits = made(SHAPES[name], clips=3, hidden=768, unimodal=name.startswith("ch"))
+    path = run(tmp_path, splits, protocol)
+    check(path, splits)
+    assert refused(tmp_path) == {}
+    with store.Reader(path) as reader:
+        assert reader.modalities == ["audio", "text", "vision"]
+        for modality, dtype in {"text": "float16", "audio": "float32", "vision": "float32"}.items():
+            recipe = reader.recipe(modality)
+            assert (recipe.extractor, recipe.rate, recipe.dtype) == ("official", None, dtype)
+            assert recipe.columns[:2] == [f"{modality}_000", f"{modality}_001"]
+            assert recipe.settings["file"] == "unaligned.pkl" and len(recipe.settings["sha256"]) == 64
+            assert recipe.version == f"unknown file {recipe.settings['sha256'][:12]}"
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f4", np.int64, object])
+def test_number_types(tmp_path, dtype, protocol):
+    splits = made(dtype=np.float32)
+    for split in splits.values():
+        for key in ("text", "text_bert", "audio", "vision"):
+            split[key] = split[key].astype(dtype)
+    check(run(tmp_path, splits, protocol), splits)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s | {"id": np.array(s["id"])},
+        lambda s: s | {"id": [clip.encode() for clip in s["id"]]},
+        lambda s: s | {"id": np.array(s["id"]).astype("S"), "raw_text": np.array(s["raw_text"], object)},
+        lambda s: s | {"id": [np.str_(clip) for clip in s["id"]]},
+        lambda s: s | {"audio_lengths": np.array(s["audio_lengths"])},
+        lambda s: s | {"audio_lengths": np.array(s["audio_lengths"], np.float32)[:, None]},
+        lambda s: s | {"audio_lengths": [np.int64(n) for n in s["audio_lengths"]]},
+        lambda s: s | {"regression_labels": list(s["regression_labels"])},
+        lambda s: s | {"audio": np.asfortranarray(s["audio"]), "text": np.asfortranarray(s["text"])},
+        lambda s: s | {"empty": [b"", np.zeros((0, 3)), (), {}, None, True, 1 << 70, 1.5]},
+        collections.OrderedDict,
+    ],
+)  # fmt: skip
+def test_containers(tmp_path, change, protocol):
+    splits = made()
+    path = run(tmp_path, {name: change(split) for name, split in splits.items()}, protocol)
+    check(path, splits)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_files_of_older_numpy(tmp_path, protocol):
+    splits = made()
+    new = pickle.dumps(splits, protocol)
+    old = new.replace(b"numpy._core", b"numpy.core")
+    assert old != new
+    check(run(tmp_path, old), splits)
+
+
+def test_python2_strings():
+    array = np.arange(3, dtype="<f4") * 1000
+    raw = array.tobytes()
+    text = (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x03\x85"
+            b"cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U"
+            + bytes([len(raw)]) + raw + b"tb.")  # fmt: skip
+    np.testing.assert_array_equal(pickle.loads(text, encoding="latin1"), array)
+    np.testing.assert_array_equal(official.unpickle("f", memoryview(text)).values(), array)
+
+
+def test_large_arrays_are_views_of_the_file():
+    data = memoryview(pickle.dumps(np.zeros(10**5), 4))
+    assert np.shares_memory(official.unpickle("f", data).values(), np.frombuffer(data, np.uint8))
+
+
+def test_a_published_file_is_named(tmp_path, monkeypatch):
+    path = dump(tmp_path, made())
+    _, sha256 = official.load(path)
+    monkeypatch.setitem(official.PUBLISHED, sha256, "MOSI unaligned_50")
+    assert official.version(path, sha256) == "official MOSI unaligned_50"
+
+
+def test_labels(tmp_path):
+    splits = made(clips=3, unimodal=True)
+    for split in splits.values():
+        split["regression_labels"] = np.array([0.6, -0.2, 1], np.float32)
+        split["regression_labels_A"] = np.array([0.4, np.nan, -1])
+    _, table = rows(run(tmp_path, splits, label_range=(-1, 1)))
+    assert table["M"].tolist() == [0.6, -0.2, 1.0] * 3  # the decimals, not their float32
+    assert table["T"].tolist() == table["V"].tolist() == [0.2] * 9
+    np.testing.assert_array_equal(table["A"], [0.4, np.nan, -1] * 3)
+    _, table = rows(run(tmp_path, made()))
+    assert table[["T", "A", "V"]].isna().all(axis=None)
+    assert table["video"].tolist() == ["v0"] * 2 + ["v1"] * 2 + ["v2"] * 2
+
+
+def test_training_code_reads_it(tmp_path):
+    split = dataset.load(run(tmp_path, made()), "test", "cpu", mask_padding=True)
+    assert (
+        list(split.features) == ["text", "audio", "vision"] and split.clips["clip"].tolist()[0] == "v2$_$0000"
+    )
+
+
+def test_aligned_files_have_the_length_of_the_text(tmp_path):
+    splits = made((6, (6, 2), (6, 3)))
+    for split in splits.values():
+        del split["audio_lengths"], split["vision_lengths"]
+    check(run(tmp_path, splits), splits)
+
+
+def test_other_splits_are_skipped(tmp_path, caplog):
+    splits = made()
+    with caplog.at_level(logging.INFO):
+        path = run(tmp_path, splits | {"train_mix": splits["train"]})
+    check(path, splits)
+    assert "split train_mix is skipped" in caplog.text
+
+
+def test_same_input_same_bytes(tmp_path):
+    first = run(tmp_path, made()).read_bytes()
+    assert run(tmp_path, made()).read_bytes() == first
+
+
+# ---------------------------------------------------------------------------------------------- dirt
+
+
+def test_frames_that_are_not_finite_are_missing(tmp_path, caplog):
+    splits = made(clips=3)
+    train = splits["train"]
+    train["audio_lengths"], train["vision_lengths"] = [5, 5, 3], [4, 4, 4]
+    train["audio"][0, 1, 0], train["audio"][0, 3, 1] = -np.inf, np.nan
+    train["audio"][2, 4, 0] = np.inf  # behind the end
+    train["vision"] = train["vision"].astype(np.float64)
+    train["vision"][1, 2, 2] = 1e300  # no float32
+    found, _ = rows(run(tmp_path, splits))
+    audio, vision = found["v0$_$0000"]["audio"].values, found["v0$_$0001"]["vision"].values
+    assert np.isnan(audio[[1, 3]]).all() and np.isfinite(audio[[0, 2, 4]]).all()
+    assert np.isnan(vision[2]).all() and np.isfinite(vision[[0, 1, 3]]).all()
+    np.testing.assert_array_equal(audio[0], train["audio"][0, 0])
+    assert "train: 2 of 13 audio frames hold a value that is not finite" in caplog.text
+    assert "train: 1 of 12 vision frames" in caplog.text
+    assert refused(tmp_path) == {}
+
+
+def key(name, value, at=1):
+    """A change of one entry of the training split."""
+
+    def change(split):
+        split[name] = np.array(split[name]) if name.endswith("labels") else split[name]
+        split[name][at] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (key("audio", np.nan), "audio holds no frame of finite values"),
+        (key("vision", -np.inf), "vision holds no frame of finite values"),
+        (key("text", np.inf), "hidden state that is not finite"),
+        (key("text", 7e4), "does not fit float16"),
+        (key("audio_lengths", 0), "audio has no frame"),
+        (key("vision_lengths", 0), "vision has no frame"),
+        (key("audio_lengths", 6), "audio has the length 6, but its array ends after 5"),
+        (key("audio_lengths", -1), "audio has the length -1"),
+        (key("audio_lengths", 2.5), "audio has the length 2.5"),
+        (key("audio_lengths", np.nan), "audio has the length nan"),
+        (key("audio_lengths", np.inf), "audio has the length inf"),
+        (key("text_bert", 0), "text has no token"),
+        (key("text_bert", [[5] * 6, [1, 0, 1, 0, 0, 0], [0] * 6]), "mask is not ones followed by zeros"),
+        (key("text_bert", [[-5] * 6, [1] * 6, [0] * 6]), "no whole numbers"),
+        (key("text_bert", [[5.5] * 6, [1] * 6, [0] * 6]), "no whole numbers"),
+        (key("text_bert", [[1e12] * 6, [1] * 6, [0] * 6]), "no whole numbers"),
+        (key("text_bert", np.nan), "mask is not ones"),
+        (key("regression_labels", np.nan), r"regression_labels nan is outside \[-3, 3\]"),
+        (key("regression_labels", 3.5), r"regression_labels 3.5 is outside \[-3, 3\]"),
+        (key("raw_text", "a\0b"), "NUL"),
+    ],
+)
+def test_clips_that_cannot_be_used_are_listed(tmp_path, change, reason):
+    splits = made()
+    change(splits["train"])
+    found, table = rows(run(tmp_path, splits))
+    assert "v0$_$0001" not in found and len(found) == len(table) == 5
+    [(clip, why)] = refused(tmp_path).items()
+    assert clip == "v0$_$0001"
+    assert pd.Series([why]).str.contains(reason).all(), why
+
+
+@pytest.mark.parametrize(
+    ("clip", "listed", "reason"),
+    [
+        ("v0$_$0000", "v0$_$0000", "duplicate id; the first, in train, is kept"),
+        ("v0_0001", "v0_0001", r"no \$_\$"),
+        ("../v$_$1", "../v$_$1", "no plain file name"),
+        ("v$_$", "v$_$", "no plain file name"),
+        (b"\xff$_$1", r"\xff$_$1", "no plain file name"),
+        (5, "5", r"no \$_\$"),
+    ],
+)
+def test_ids_that_cannot_be_used_are_listed(tmp_path, clip, listed, reason):
+    splits = made()
+    splits["valid"]["id"][1] = clip
+    found, _ = rows(run(tmp_path, splits))
+    assert len(found) == 5
+    [(name, why)] = refused(tmp_path).items()
+    assert name == listed and pd.Series([why]).str.contains(reason).all(), why
+
+
+def test_unimodal_labels_must_be_in_range(tmp_path):
+    splits = made(unimodal=True)
+    splits["test"]["regression_labels_V"][0] = -np.inf
+    run(tmp_path, splits)
+    assert refused(tmp_path) == {"v2$_$0000": "regression_labels_V -inf is outside [-3, 3]"}
+
+
+def test_objects_that_are_no_numbers(tmp_path):
+    splits = made()
+    splits["train"]["audio"] = splits["train"]["audio"].astype(object)
+    splits["train"]["audio"][1, 0, 0] = "loud"
+    run(tmp_path, splits)
+    assert refused(tmp_path) == {"v0$_$0001": "audio holds something other than numbers"}
+
+
+def test_too_much_quarantine_stops(tmp_path):
+    splits = made()
+    key("audio_lengths", 0)(splits["train"])
+    with pytest.raises(extract.QuarantineError, match=r"(?s)1 of 6 clips.*1 audio has no frame.*max_share"):
+        run(tmp_path, splits, max_share=0.1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["quarantine.csv", "unaligned.pkl"]
+    assert refused(tmp_path) == {"v0$_$0001": "audio has no frame"}
+    run(tmp_path, splits, max_share=0.17)
+
+
+def test_an_empty_split_stops(tmp_path):
+    splits = made()
+    splits["valid"]["vision_lengths"] = [0, 0]
+    with pytest.raises(extract.QuarantineError, match="no usable clip in split valid"):
+        run(tmp_path, splits, max_share=1)
+    assert not (tmp_path / "f.h5").exists()
+
+
+def test_token_ids_are_looked_at(tmp_path, caplog):
+    run(tmp_path, made(), vocabulary=30522)
+    assert "token" not in caplog.text
+    splits = made()
+    splits["train"]["text_bert"][0, 0, 0] = 0
+    run(tmp_path, splits, vocabulary=SEP + 1)
+    assert "first token is not the same in all clips (101 in 5, 0 in 1)" in caplog.text
+    assert "last token" not in caplog.text
+    assert "token ids beyond the encoder's vocabulary of 103" in caplog.text
+
+
+def drop(*names):
+    return lambda split: [split.pop(name) for name in names]
+
+
+def replace(**values):
+    return lambda split: split.update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop("audio"), "split valid, key audio: expected it to be there, found the keys raw_text, id"),
+        (drop("regression_labels"), "split valid, key regression_labels"),
+        (drop("text"), "text_bert is there but not text. Hidden states are needed"),
+        (drop("text", "text_bert"), "key text: expected it to be there"),
+        (drop("audio_lengths"), "audio_lengths: expected it to be there, as audio has 5 frames, text 6"),
+        (replace(id=["v$_$1"]), "raw_text: expected 1 entries, as id has, found 2"),
+        (replace(id="v$_$1"), "id: expected a list or one-dimensional array, found a str"),
+        (replace(id=[["v", 1], ["v", 2]]), "id: expected plain values, found a list"),
+        (replace(audio=np.zeros((3, 5, 2))), "audio: expected 2 clips, as id has, found 3"),
+        (replace(audio=np.zeros((2, 5))), "audio: expected a three-dimensional array"),
+        (replace(audio=[[[0.0]]] * 2), "audio: expected a three-dimensional array, found a list"),
+        (replace(audio=np.zeros((2, 5, 0))), "audio: expected numbers, at least one"),
+        (replace(audio=np.zeros((2, 5, 7))), "audio: expected 2 dimensions, as in train, found 7"),
+        (replace(audio=np.full((2, 5, 2), "x")), "audio: expected numbers"),
+        (replace(audio=np.full((2, 5, 2), 1j)), "audio: dtype <c16 is none of numbers"),
+        (replace(audio=np.array([[1], "a"], object)), "audio: an object array holds a list; expected text"),
+        (replace(text_bert=np.zeros((2, 3, 7))), r"text_bert: expected shape \(2, 3, 6\)"),
+        (replace(text_bert=np.zeros((2, 1, 6))), r"text_bert: expected shape \(2, 3, 6\)"),
+        (replace(regression_labels=["a", "b"]), "regression_labels: expected numbers"),
+        (replace(regression_labels=[None, 1]), "regression_labels: expected numbers"),
+        (replace(vision_lengths=[1]), "vision_lengths: expected 2 entries, as id has, found 1"),
+        (replace(vision_lengths=7), "vision_lengths: expected a list"),
+    ],
+)
+def test_splits_that_cannot_be_used_stop(tmp_path, change, message):
+    splits = made()
+    change(splits["valid"])
+    fails(tmp_path, splits, message)
+
+
+def test_files_that_are_none_of_these_stop(tmp_path):
+    splits = made()
+    fails(tmp_path, {"train": splits["train"]}, "lacks the split valid, test; found train")
+    fails(tmp_path, splits | {"test": [1]}, "split test: expected a dict, found a list")
+    fails(tmp_path, [splits], "expected a dict of splits, found a list")
+    fails(tmp_path, splits, "no pickle of protocol 2 to 5", protocol=0)
+    fails(tmp_path, b"<!DOCTYPE html>", "begins with b'<!DOCTYPE html>'.*web page")
+    fails(tmp_path, b"", "is empty")
+    fails(tmp_path, b"\x80", "no pickle of protocol")
+    fails(tmp_path, b"\x80\x09.", "no pickle of protocol")
+
+
+def test_paths_that_are_no_file_stop(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "missing.pkl", tmp_path / "pipe"):
+        with pytest.raises(official.OfficialError, match=f"{path} is no file"):
+            official.import_features(
+                path, tmp_path / "f.h5", tmp_path / "q.csv", label_range=(-1, 1), max_share=1
+            )
+
+
+def test_an_error_keeps_what_was_there(tmp_path):
+    run(tmp_path, made())
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.suffix != ".pkl"}
+    with pytest.raises(official.OfficialError):
+        run(tmp_path, {"train": made()["train"]})
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.suffix != ".pkl"} == before
+
+
+# ---------------------------------------------------------------------------------------------- hostile files
+
+
+class Call:
+    """Pickles as a call of `function`."""
+
+    def __init__(self, function, *arguments, state=None):
+        self.parts = (function, arguments) if state is None else (function, arguments, state)
+
+    def __reduce__(self):
+        return self.parts
+
+
+class Made:
+    """Pickles as an object that is made without a call."""
+
+
+@pytest.fixture
+def marker(tmp_path):
+    """A file that hostile pickles would create; beside the folder that the import may write to."""
+    path = tmp_path.parent / f"{tmp_path.name}.marker"
+    yield path
+    assert not path.exists()
+
+
+def nested(value):
+    array = np.empty(2, object)
+    array[:] = ["a", value]
+    return array
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "wrap", [lambda x: x, lambda x: made() | {"x": x}, lambda x: made() | {"x": nested(x)}]
+)
+def test_calls_are_refused(tmp_path, marker, protocol, wrap):
+    touch = f"touch {marker}"
+    calls = {
+        "system": Call(os.system, touch),
+        r"builtins?(__)?\.eval": Call(eval, f"open({str(marker)!r}, 'w')"),
+        r"builtins?(__)?\.exec": Call(exec, f"open({str(marker)!r}, 'w')"),
+        "getattr": Call(getattr, "", "format"),
+        "importlib.*import_module": Call(importlib.import_module, "os"),
+        r"(io|builtins?(__)?)\.open": Call(open, str(marker), "w"),
+        "functools.partial": Call(functools.partial, os.system, touch),
+        "numpy.*fromfile": Call(np.fromfile, "/etc/hostname"),
+        "numpy.*load": Call(np.load, "/etc/hostname"),
+        "Made": Made(),
+        "pickle": Call(pickle.loads, pickle.dumps(Call(os.system, touch))),
+    }  # fmt: skip
+    for name, call in calls.items():
+        fails(tmp_path, pickle.dumps(wrap(call), protocol), rf"refused: at byte \d+ it names .*{name}")
+
+
+def test_the_marker_test_can_fail(tmp_path):
+    """Python's own machine does create the marker."""
+    path = tmp_path / "marker"
+    pickle.loads(pickle.dumps(Call(os.system, f"touch {path}")))
+    assert path.exists()
+
+
+ARRAY = b"cnumpy._core.multiarray\n_reconstruct\n"
+NDARRAY = b"cnumpy\nndarray\n"
+DTYPE = b"cnumpy\ndtype\n"
+F4 = DTYPE + b"X\x02\x00\x00\x00f4\x89\x88\x87R"
+EMPTY_ARRAY = ARRAY + NDARRAY + b"K\x00\x85C\x01b\x87R"
+STRING = b"X\x01\x00\x00\x00a"
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (b"cos\nsystem\n", "names os.system"),
+        (b"\x8c\x02os\x8c\x06system\x93", "names os.system"),
+        (b"\x8c\x02os\x94\x8c\x06system\x94h\x00h\x01\x93", "names os.system"),  # by way of the memo
+        (b"cnumpy\nndarray.__reduce__\n", "names numpy.ndarray.__reduce__"),
+        (b"\x8c\x05numpy\x8c\x0dndarray.dumps\x93", "names numpy.ndarray.dumps"),
+        (b"cnumpy.core.multiarray\nscalar.__self__\n", "names"),
+        (b"cnumpy.core.multiarray\nfromfile\n", "names"),
+        (b"c__builtin__\ngetattr\n", "names"),
+        (b"\x8c\x02os]\x93", "a name is a list"),
+        (b"cos", "a name does not end"),
+        (b"c" + b"a" * 1000, "a name does not end"),
+        (NDARRAY + b"K\x05\x85R", "calls ndarray"),  # an allocation as large as it says
+        (NDARRAY + b"(J\xff\xff\xff\x7ftR", "calls ndarray"),
+        (ARRAY + NDARRAY + b"\x85R", "calls reconstruct"),
+        (ARRAY + DTYPE + b"K\x00\x85C\x01b\x87R", "calls reconstruct"),
+        (ARRAY + NDARRAY + b"K\x00\x85C\x01b\x87\x85R", "calls reconstruct"),
+        (DTYPE + b"]\x85R", "calls dtype"),
+        (DTYPE + b")R", "calls dtype"),
+        (DTYPE + b"}R", "calls dtype"),
+        (b"c_codecs\nencode\n" + STRING + b"X\x03\x00\x00\x00zip\x86R", "calls encode"),
+        (b"c_codecs\nencode\n" + STRING + b"X\x06\x00\x00\x00rot_13\x86R", "calls encode"),
+        (b"c_codecs\nencode\nX\x03\x00\x00\x00\xe2\x82\xacX\x06\x00\x00\x00latin1\x86R", "is damaged"),
+        (b"cbuiltins\nbytes\nJ\xff\xff\xff\x7f\x85R", "calls bytes"),
+        (b"ccollections\nOrderedDict\n](K\x01K\x02e\x85R", "calls ordered_dict"),
+        (STRING + b")R", "calls a str"),
+        (EMPTY_ARRAY + b")R", "calls a Array"),
+        (b"}X\x01\x00\x00\x00ab", "sets a as the state of a dict"),
+        (b"}}X\x09\x00\x00\x00__class__Nsb", "sets .* as the state of a dict"),
+        (STRING + b"}b", "as the state of a str"),
+        (NDARRAY + b"}b", "as the state of a Name"),
+        (EMPTY_ARRAY + b"}b", "as the state of a Array"),
+        (EMPTY_ARRAY + b"N}\x86b", "as the state of a Array"),
+        (F4 + b"}b", "as the state of a Dtype"),
+        (F4 + b"(K\x03X\x01\x00\x00\x00<K\x01NNtb", "as the state of a Dtype"),  # a dtype inside
+        (b"(cos\nsystem\no", "names os.system"),
+        (b"(ios\nsystem\n", "uses the opcode 'i'"),
+        (NDARRAY + b")\x81", r"uses the opcode '\\x81'"),
+        (b"X\x01\x00\x00\x00aQ", "uses the opcode 'Q'"),
+        (b"Paa\n", "uses the opcode 'P'"),
+        (b"\x82\x01", r"uses the opcode '\\x82'"),
+        (b"\x97", r"uses the opcode '\\x97'"),
+        (b"}K\x01K\x02s", "has a int as a key"),
+        (b"})K\x02s", "has a tuple as a key"),
+        (b"}]K\x02s", "has a list as a key"),
+        (b"}(K\x01u", "keys and values"),
+        (b"](K\x01s", "is damaged"),
+        (b"Na", "is damaged"),
+        (b"NNa", "items are added to a NoneType"),
+        (b"t", "is damaged"),
+        (b"e", "is damaged"),
+        (b"\x85", "too few items"),
+        (b"N\x87", "too few items"),
+        (b"h\x07", "is damaged"),
+        (b"q\x01", "is damaged"),
+        (b"R", "is damaged"),
+        (b"", "is damaged"),
+        (b"G\x00", "is damaged"),
+        (b"X\x01\x00\x00\x00\xff", "is damaged"),
+        (b"\x8b\xff\xff\xff\x7f", "cut off"),
+        (b"\x8b\x00\x00\x00\xff", "cut off"),
+        (b"\x8a\x11" + b"\x01" * 17, "an integer has 17 bytes"),
+        *[(code + struct.pack("<Q", length), "bytes but 1 are left: the file is cut off")
+          for code in (b"\x8e", b"\x8d", b"\x96") for length in (10**12, 2**63 - 1, 2**64 - 1)],
+        (b"B\xff\xff\xff\xff", "cut off"),
+        (b"T\xff\xff\xff\xff", "cut off"),
+    ],
+)  # fmt: skip
+def test_programs_are_refused(tmp_path, marker, program, message):
+    fails(tmp_path, b"\x80\x04" + program + b".", message)
+
+
+def claimed(shape, code="f4", data=b"", order="<"):
+    """Pickles as an array of which none of this need be true."""
+    dtype = Call(np.dtype, code, False, True, state=(3, order, None, None, None, -1, -1, 0))
+    state = (1, shape, dtype, False, data)
+    return Call(np._core.multiarray._reconstruct, np.ndarray, (0,), b"b", state=state)
+
+
+def test_claims_are_checked_before_anything_is_allocated(tmp_path, marker):
+    claims = [
+        (claimed((10**12,)), "claims the shape"),
+        (claimed((10**9,)), "needs 4000000000 bytes or objects, found 0"),
+        (claimed((10**6, 10**6, 10**6)), "needs 4000000000000000000 bytes"),
+        (claimed((2**31, 2**31, 0)), "claims the shape"),
+        (claimed((10**30, 0)), "claims the shape"),
+        (claimed((-1, -2), data=b"a" * 8), "claims the shape"),
+        (claimed((True,), data=b"a" * 4), "claims the shape"),
+        (claimed((2.0,), data=b"a" * 8), "claims the shape"),
+        (claimed(((2,),), data=b"a" * 8), "claims the shape"),
+        (claimed((1,) * 40, data=b"a" * 4), "claims the shape"),
+        (claimed((2,), data=b"a" * 7), "needs 8 bytes or objects, found 7"),
+        (claimed((2,), data=[1, 2]), "holds its data as a list"),
+        (claimed((2,), data=None), "holds its data as a NoneType"),
+        (claimed((10**9,), "O", ["a"]), "needs 1000000000 bytes or objects, found 1"),
+        (claimed((8,), "O", b"a" * 8), "holds its data as a bytes"),
+        (claimed((1,), "O", [{}]), "an object array holds a dict"),
+        (claimed((1,), "O", [claimed((1,), data=b"a" * 4)]), "an object array holds a Array"),
+        (claimed((1,), "O", [()]), "an object array holds a tuple"),
+        (claimed((10**9,), "S0"), "is none of numbers"),
+        (claimed((1,), "U99999999999"), "is none of numbers"),
+        (claimed((1,), "M8[s]", b"a" * 8), "is none of numbers"),
+        (claimed((1,), "f4,O", b"a" * 12), "is none of numbers"),
+        (claimed((1,), "f4", b"a" * 4, "f4,"), "is none of numbers"),
+    ]
+    for claim, message in claims:
+        splits = made()
+        splits["train"]["audio"] = claim
+        fails(tmp_path, splits, f"split train, key audio: .*{message}")
+
+
+def test_arrays_without_a_state(tmp_path):
+    splits = made()
+    splits["train"]["audio"] = Call(np._core.multiarray._reconstruct, np.ndarray, (0,), b"b")
+    fails(tmp_path, splits, "key audio: an array without a state")
+
+
+def test_text_that_is_no_unicode(tmp_path):
+    for code in (0x110000, 0xFFFFFFFF):
+        splits = made()
+        splits["train"]["id"] = claimed((2,), "U1", struct.pack("<II", 65, code))
+        fails(tmp_path, splits, "split train, key id: an array of text holds code points beyond Unicode")
+    splits = made()
+    splits["train"]["raw_text"] = claimed((2,), "U1", struct.pack("<II", 65, 0xD800))
+    _, table = rows(run(tmp_path, splits))
+    assert table["text"].tolist()[:2] == ["A", r"\ud800"]
+
+
+def test_copies_do_not_multiply(tmp_path):
+    """A memoized piece that is encoded again and again would fill any memory."""
+    text = b"X" + struct.pack("<I", 4000) + b"a" * 4000 + b"q\x00"
+    again = b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"
+    fails(tmp_path, b"\x80\x04" + text + again * 100 + b".", "unfolds to more bytes than it has")
+
+
+def test_containers_that_unfold_without_end_cost_nothing(tmp_path):
+    """Each tuple holds the last one twice, and errors must not print or compare them."""
+    bomb = b")" + b"q\x00h\x00\x86" * 200
+    fails(tmp_path, b"\x80\x04" + bomb + b".", "expected a dict of splits, found a tuple")
+    fails(tmp_path, b"\x80\x04}" + bomb + b"Ns.", "a tuple as a key")
+    fails(tmp_path, b"\x80\x04N" + bomb + b"R.", "calls a NoneType")
+    fails(tmp_path, b"\x80\x04N" + bomb + b"b.", "as the state of a NoneType")
+    fails(tmp_path, b"\x80\x04]q\x00h\x00a.", "found a list")
+    fails(tmp_path, b"\x80\x04" + b"(" * 10**5 + b"t" * 10**5 + b".", "found a tuple")
+
+
+# ---------------------------------------------------------------------------------------------- damaged files
+
+
+def attempt(tmp_path, data):
+    """Whether mutated data import; only the two announced errors may come."""
+    try:
+        run(tmp_path, data, max_share=1)
+        return True
+    except (official.OfficialError, extract.QuarantineError):
+        return False
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_cut_files_are_damaged(tmp_path, protocol):
+    data = pickle.dumps(made(), protocol)
+    for length in range(2, len(data), 7):
+        with pytest.raises(official.OfficialError, match=r"is damaged.*obtain it again"):
+            run(tmp_path, data[:length])
+    assert [p.name for p in tmp_path.iterdir()] == ["unaligned.pkl"]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_mutated_files_import_or_are_refused(tmp_path, marker, protocol):
+    rng = np.random.default_rng(protocol)
+    valid = pickle.dumps(made(unimodal=True), protocol)
+    attack = b"cos\nsystem\n" + pickle.dumps(f"touch {marker}", 2)[2:-1] + b"\x85R"
+    fates = collections.Counter()
+    for _ in range(300):
+        data = bytearray(valid)
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(2, len(data)))
+            match rng.integers(5):
+                case 0:
+                    data[at] = rng.integers(256)
+                case 1:
+                    data[at] ^= 1 << rng.integers(8)
+                case 2:
+                    del data[at : at + rng.integers(1, 9)]
+                case 3:
+                    data[at:at] = valid[(other := rng.integers(2, len(valid))) : other + rng.integers(1, 40)]
+                case 4:
+                    data[at:at] = attack
+        fates[attempt(tmp_path, bytes(data))] += 1
+    assert fates[True] > 20 and fates[False] > 20, fates
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_mutated_structure(tmp_path, marker, protocol):
+    """As above, at the machine alone and thus at every byte outside the numbers."""
+    rng = np.random.default_rng(protocol)
+    valid = pickle.dumps(made(clips=1, unimodal=True), protocol)
+    fates = collections.Counter()
+    for at in range(2, len(valid)):
+        data = bytearray(valid)
+        data[at] = rng.integers(256)
+        try:
+            splits = official.content("f", memoryview(data))
+            for name in ("train", "valid", "test"):
+                split = official.Split("f", name, splits[name])
+                for i in range(len(split.ids)):
+                    split.clip(i, (-3, 3)), split.features(i)
+            fates[True] += 1
+        except (official.OfficialError, official.Unusable):
+            fates[False] += 1
+    assert fates[True] > 20 and fates[False] > 20, fates
