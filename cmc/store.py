@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -66,7 +66,9 @@ class Writer:
     def __init__(self, file: h5py.File) -> None:
         self.file = file
         self.offsets: dict[str, list[int]] = {}
+        self.shapes: dict[str, tuple[int, str]] = {}  # width and type of the values
         self.buffers: dict[str, list[Features]] = {}
+        self.buffered: dict[str, int] = {}  # bytes
 
     def modality(self, name: str, recipe: Recipe) -> None:
         """Declare a modality before its first clip."""
@@ -87,23 +89,24 @@ class Writer:
         group.attrs["extractor"], group.attrs["version"] = recipe.extractor, recipe.version
         group.attrs["settings"] = json.dumps(dict(recipe.settings), sort_keys=True)
         group.attrs["rate"] = np.nan if recipe.rate is None else recipe.rate
-        self.offsets[name], self.buffers[name] = [0], []
+        self.shapes[name] = dims, recipe.dtype
+        self.offsets[name], self.buffers[name], self.buffered[name] = [0], [], 0
 
     def append(self, name: str, features: Features) -> None:
         """Add the next clip's features to a modality; each modality must get the same clips in one order."""
-        group = self.file[name]
         frames, dims = features.values.shape
-        if frames == 0 or dims != group["values"].shape[1]:
+        width, dtype = self.shapes[name]
+        if frames == 0 or dims != width:
             raise ValueError(
-                f"{name}: {frames} frames of {dims} dimensions; need at least 1 frame "
-                f"of {group['values'].shape[1]}"
+                f"{name}: {frames} frames of {dims} dimensions; need at least 1 frame of {width}"
             )
         peak = np.nanmax(np.abs(features.values), initial=0)
-        if peak > np.finfo(group["values"].dtype).max:
-            raise ValueError(f"{name}: a value of {peak:g} does not fit {group['values'].dtype}")
+        if peak > np.finfo(dtype).max:
+            raise ValueError(f"{name}: a value of {peak:g} does not fit {dtype}")
         self.offsets[name].append(self.offsets[name][-1] + frames)
-        self.buffers[name].append(features)
-        if sum(f.values.nbytes for f in self.buffers[name]) > BUFFER_BYTES:
+        self.buffers[name].append(replace(features, values=features.values.astype(dtype, copy=False)))
+        self.buffered[name] += features.values.nbytes
+        if self.buffered[name] > BUFFER_BYTES:
             self.flush(name)
 
     def flush(self, name: str) -> None:
@@ -118,7 +121,7 @@ class Writer:
                         extra, (0,), dtype, maxshape=(None,), chunks=(4096,), compression="gzip"
                     )
                 grow(group[extra], np.concatenate([getattr(f, extra) for f in buffered]))
-        self.buffers[name] = []
+        self.buffers[name], self.buffered[name] = [], 0
 
     def finish(self, clips: pd.DataFrame, quarantine: pd.DataFrame | None = None) -> None:
         """Write what is buffered, the offsets and the tables: `clips`, a row for each clip appended, and the

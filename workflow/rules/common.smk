@@ -1,5 +1,6 @@
 # What the rules share: the checked config, settings by data set and variant, clips by shard.
 
+import ast
 import copy
 from functools import lru_cache
 from pathlib import Path
@@ -49,8 +50,39 @@ for table, variants in config["tables"].items():
 
 
 def code(*modules):
-    """The package's files that a stage runs, so that it reruns when they change."""
-    return [str(PACKAGE / f"{module}.py") for module in modules]
+    """The package's files that a stage runs, so that it reruns when they change: modules, and what they import.
+
+    An import inside a function does not count: it is there since not every caller needs it.
+    """
+    found, todo = set(), [PACKAGE / f"{module}.py" for module in modules]
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found.add(path)
+            todo += imported(path)
+    return sorted(map(str, found))
+
+
+@lru_cache(maxsize=None)
+def imported(path):
+    """Files of the package that a module of it imports when it is itself imported."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").split(".")[0] == "cmc"
+        ):
+            names |= {
+                node.module,
+                *(f"{node.module}.{alias.name}" for alias in node.names),
+            }
+    stems = [PACKAGE.joinpath(*name.split(".")[1:]) for name in names]
+    return [
+        f
+        for stem in stems
+        for f in (stem.with_suffix(".py"), stem / "__init__.py")
+        if f.is_file()
+    ]
 
 
 def merged(base, *changes):

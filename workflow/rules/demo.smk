@@ -3,7 +3,7 @@
 
 rule demo_video:
     input:
-        code("demo/corpus", "demo/film", "demo/face", "demo/speech", "demo/sentences"),
+        code("demo/corpus", "demo/film"),
     output:
         expand(
             "results/demo/corpus/Raw/{{video}}/{clip}.mp4",

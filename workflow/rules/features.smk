@@ -51,7 +51,7 @@ rule text_encoder:
 rule extract_text:
     input:
         encoder="results/{dataset}/text_encoder.json",
-        code=code("extract", "store", "features/__init__", "features/text"),
+        code=code("extract", "features/text"),
     output:
         "results/{dataset}/shards/text-{shard}.h5",
     log:
@@ -74,7 +74,7 @@ rule extract_text:
 rule extract_audio:
     input:
         videos=present_videos_of("audio"),
-        code=code("extract", "store", "media", "features/__init__", "features/audio"),
+        code=code("extract", "features/audio"),
     output:
         "results/{dataset}/shards/audio-{shard}.h5",
     log:
@@ -94,7 +94,7 @@ rule extract_audio:
 rule extract_vision:
     input:
         videos=present_videos_of("vision"),
-        code=code("extract", "store", "media", "features/__init__", "features/vision"),
+        code=code("extract", "features/vision"),
     output:
         "results/{dataset}/shards/vision-{shard}.h5",
     log:
@@ -117,7 +117,7 @@ rule quarantine:
         text=shard_files("text"),
         audio=shard_files("audio"),
         vision=shard_files("vision"),
-        code=code("extract", "store"),
+        code=code("extract"),
     output:
         "results/{dataset}/quarantine.csv",
     log:
@@ -135,7 +135,7 @@ rule features:
         text=shard_files("text"),
         audio=shard_files("audio"),
         vision=shard_files("vision"),
-        code=code("extract", "store"),
+        code=code("extract"),
     output:
         "results/{dataset}/features.h5",
     log:
@@ -154,7 +154,7 @@ rule import_features:
     input:
         file=features_file,
         encoder="results/{dataset}/text_encoder.json",
-        code=code("official", "store"),
+        code=code("official"),
     output:
         features="results/{dataset}/features.h5",
         quarantine="results/{dataset}/quarantine.csv",

@@ -21,7 +21,7 @@ rule evaluate:
         subsets="results/{dataset}/subsets.csv",
         pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
         finetuned="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
-        code=code("evaluate", "tables", "metrics", "consistency"),
+        code=code("evaluate", "features/text"),
     output:
         predictions="results/{dataset}/{variant}/seed{seed}/predictions.csv",
         metrics="results/{dataset}/{variant}/seed{seed}/metrics.json",
@@ -71,7 +71,7 @@ rule report:
             seed=config["seeds"],
         ),
         quarantine="results/{dataset}/quarantine.csv",
-        code=code("report", "tables"),
+        code=code("report"),
         template=str(PACKAGE / "assets/report.html.j2"),
     output:
         "results/{dataset}/report.html",

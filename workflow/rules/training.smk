@@ -1,22 +1,10 @@
 # The two stages, per variant and seed.
 
-TRAINING = (
-    "train",
-    "checkpoint",
-    "dataset",
-    "store",
-    "encoder",
-    "model",
-    "losses",
-    "pseudo_labels",
-    "metrics",
-)
-
 
 rule pretrain:
     input:
         features="results/{dataset}/features.h5",
-        code=code("pretrain", *TRAINING),
+        code=code("pretrain", "features/text"),
     output:
         weights="results/{dataset}/{variant}/seed{seed}/pretrain.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/pretrain.json",
@@ -39,7 +27,7 @@ rule finetune:
     input:
         features="results/{dataset}/features.h5",
         pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
-        code=code("finetune", *TRAINING),
+        code=code("finetune", "features/text"),
     output:
         weights="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/finetune.json",
