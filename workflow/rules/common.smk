@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,7 +28,8 @@ if mistakes := sorted(Draft202012Validator(SCHEMA).iter_errors(config), key=str)
         )
     )
 
-PACKAGE = Path(workflow.basedir) / "cmc"
+# relative, so that moving the folder is no change
+PACKAGE = Path(os.path.relpath(workflow.basedir)) / "cmc"
 DEMO = corpus.plan(**config["demo"])
 # the part of `model` that stage 2 alone uses; stage 1 fixes the rest, and it travels with the weights
 STAGE2_MODEL = ("fusion", "router", "top_k", "temperature")
