@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cmc import MODALITIES, metrics, pseudo_labels
+from cmc import MODALITIES, metrics, pseudo_labels, published
 from cmc.dataset import Ragged, Split
 from cmc.finetune import FinetuneSettings, Finetuning
 from cmc.losses import supervised_contrastive
@@ -183,7 +183,24 @@ def test_metrics(rule, has0):
         "Acc_3": "acc3",
         "F1_score_3": "f1_3",
     }
-    published = metrics.evaluate_with_published_fault(logits, labels, has0)
-    assert {theirs: round(published[ours], 4) for theirs, ours in names.items()} == expected
+    theirs = metrics.evaluate_with_published_fault(logits, labels, has0)
+    assert {name: round(theirs[ours], 4) for name, ours in names.items()} == expected
     ours = metrics.evaluate(logits, labels, has0)
-    assert {name for name in names.values() if ours[name] != published[name]} == {"acc2_non0", "f1_non0"}
+    assert {name for name in names.values() if ours[name] != theirs[name]} == {"acc2_non0", "f1_non0"}
+
+
+@pytest.mark.parametrize("name", ["cmc", "text", "audio", "vision"])
+def test_published_checkpoints(name):
+    """Whole-model files give their published outputs: float32, padding not masked but inside BERT."""
+    expected = load("checkpoints/expected.npz")
+    files = {"cmc": "SIMS_CMCModel_Has0_acc_2", "text": "SIMS_Pseudo_TextModel",
+             "audio": "SIMS_Pseudo_AudioModel", "vision": "SIMS_Pseudo_VisionModel"}  # fmt: skip
+    loaded = published.load(GOLDEN / "checkpoints" / f"{files[name]}.pt")
+    inputs = {k: Sequences.padded(expected[k]) for k in ("audio", "vision")}
+    if loaded.bert is not None:
+        ids, mask, types = expected["text_bert"].long().unbind(dim=1)
+        states = loaded.bert(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+        inputs["text"] = Sequences.padded(states)
+    logits = loaded.model(inputs).logits if name == "cmc" else loaded.model(inputs[name])[0]
+    theirs = expected["cmc_logits" if name == "cmc" else files[name].removeprefix("SIMS_")]
+    torch.testing.assert_close(logits.detach(), theirs, rtol=1e-5, atol=1e-6)
