@@ -175,8 +175,12 @@ def fill(ragged: Ragged, length: int) -> Ragged:
 
 def shuffled(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Batches of an epoch as places in a split, in an order that depends on seed and epoch alone."""
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    return in_order(order, size)
+    batches = in_order(np.random.default_rng([seed, epoch]).permutation(count), size)
+    if (
+        len(batches) > 1 and len(batches[-1]) == 1
+    ):  # a lone clip has nobody to be contrasted with or normalised by
+        batches[-2:] = [np.concatenate(batches[-2:])]
+    return batches
 
 
 def in_order(places: np.ndarray, size: int) -> list[np.ndarray]:

@@ -66,7 +66,7 @@ def predict(
         "class": test.classes("M").numpy(),
         **named("logits", output.logits),
     }
-    for i, modality in enumerate(test.features):
+    for i, modality in enumerate(Dimensions(**second_meta["dimensions"]).modalities):
         columns |= named(modality, output.expert_logits[:, i])
         columns[f"router_{modality}"] = output.router_weights[:, i].cpu().numpy()
     columns["prediction"] = output.logits.argmax(dim=1).cpu().numpy()

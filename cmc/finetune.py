@@ -1,6 +1,5 @@
 """Stage 2: the multimodal model, finetuned from the pretrained encoders (section 5)."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +17,6 @@ from cmc.model import Dimensions, MultimodalModel, Output
 from cmc.sequences import Sequences
 from cmc.train import Losses, file_digest, fit
 
-log = logging.getLogger(__name__)
 Order = Callable[[int], list[np.ndarray]]
 
 
@@ -188,7 +186,7 @@ def expert_labels(
     split: Split, name: str, settings: FinetuneSettings, pretrained: dict, meta: dict, path: Path
 ) -> Tensor:
     """Hard labels of the experts (modalities, clips) for a split."""
-    modalities = tuple(meta["dimensions"]["features"])
+    modalities = Dimensions(**meta["dimensions"]).modalities
     if settings.labels == "pseudo":
         where = checkpoint.places(split.clips["clip"].to_numpy(), meta["clips"][name], path)
         return pseudo_labels.hard(pretrained[f"labels.{name}"][:, where])
@@ -236,6 +234,11 @@ def run(
     )
     checkpoint.check_features(dims, train.widths, pretrained)
     trained_before = checkpoint.part(tensors, "text.bert.")
+    if trained_before and not chosen.train_text_encoder:
+        raise ValueError(
+            "stage 1 finetuned the text encoder, so stage 2 must too: set finetune.train_text_encoder to true, "
+            "or pretrain.train_text_encoder to false"
+        )
     bert = encoder.prepare([train, valid], recipe["text_encoder"], chosen.train_text_encoder, trained_before)
     network = MultimodalModel(dims)
     for modality in dims.modalities:
@@ -252,7 +255,7 @@ def run(
     stage = Finetuning(network, chosen, train, valid, labels, recipe["has0"], order, bert)
     recipe |= {"stage": "finetune", "model": model, "settings": asdict(chosen)}
     resume = out.with_suffix(".resume")
-    identity = recipe | {"data": file_digest(features), "start": file_digest(pretrained)}
+    identity = recipe | {"data": file_digest(features), "start": file_digest(pretrained), "device": device}
     history = fit(stage, chosen.epochs, chosen.patience, seed, resume, identity)
     checkpoint.save(out, stage.best, dims, recipe=recipe, best_epoch=stage.best_epoch, history=history)
     resume.unlink(missing_ok=True)

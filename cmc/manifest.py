@@ -4,6 +4,7 @@ Light on purpose, standard library alone: the workflow reads label files before 
 """
 
 import csv
+import io
 import math
 import os
 import re
@@ -112,7 +113,7 @@ def rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
             continue
     else:
         raise ManifestError(f"{path} is neither {' nor '.join(ENCODINGS)} text; save it as UTF-8 CSV")
-    reader = csv.DictReader(text.splitlines(keepends=True), restval="")
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
     try:
         header = [name.strip() for name in reader.fieldnames or []]
         reader.fieldnames = header
@@ -142,12 +143,14 @@ def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> C
     for letter, column in UNIMODAL.items():
         if row.get(column, "").strip():
             labels[letter] = number(row[column], column, label_range)
-    return Clip(clip=name, video=row["video_id"].strip(), text=row["text"].strip(), split=split, **labels)
+    return Clip(
+        clip=name, video=row["video_id"].strip(), text=" ".join(row["text"].split()), split=split, **labels
+    )
 
 
 def plain_name(value: str, column: str) -> None:
-    """Refuse ids that would leave the data set's folder, or that no file name can hold."""
-    if not value or value in (".", "..") or re.search(r"[/\\\0]", value):
+    """Refuse ids that would leave the data set's folder, or that file names or the workflow can't hold."""
+    if not value or value in (".", "..") or re.search(r"[/\\{}\x00-\x1f\x7f]", value):
         raise ValueError(f"{column} {value!r} is no plain file name")
 
 
@@ -180,13 +183,17 @@ def video_path(root: str | Path, clip: str) -> Path:
     return path
 
 
-def shards(clips: list[str], size: int) -> list[list[str]]:
-    """Clips in shards of about `size`, by a hash of the id: a row more or less moves no other clip."""
-    count = max(1, math.ceil(len(clips) / size))
-    parts: list[list[str]] = [[] for _ in range(count)]
+def shards(clips: list[str], size: int) -> dict[int, list[str]]:
+    """Clips of each shard, by its number; on average a shard holds half of `size` to `size` clips.
+
+    A hash of the id chooses the shard and their count is a power of two, so that a row more or less moves no
+    other clip until the data set has doubled or halved.
+    """
+    count = 1 << max(0, math.ceil(math.log2(max(len(clips), 1) / size)))
+    parts: dict[int, list[str]] = {}
     for clip in clips:
-        parts[zlib.crc32(clip.encode()) % count].append(clip)
-    return [part for part in parts if part]
+        parts.setdefault(zlib.crc32(clip.encode()) % count, []).append(clip)
+    return dict(sorted(parts.items()))
 
 
 def write(manifest: Manifest, clips_path: str | Path, refused_path: str | Path) -> None:

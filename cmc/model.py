@@ -26,7 +26,8 @@ class Dimensions:
     Attributes
     ----------
     features : dict
-        Width of each modality's features, in the order of the experts. Its keys are the modalities.
+        Width of each modality's features. Its keys are the modalities, in the order of the experts: text,
+        audio, vision.
     dim : int
         Shared dimension d.
     layers, heads : int
@@ -62,6 +63,9 @@ class Dimensions:
             raise ValueError(
                 f"modalities are {', '.join(MODALITIES)}; got {', '.join(self.features) or 'none'}"
             )
+        # the order of the experts is fixed, whatever order a caller or a file has them in
+        ordered = {k: self.features[k] for k in MODALITIES if k in self.features}
+        object.__setattr__(self, "features", ordered)
         if self.dim % self.heads:
             raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({self.heads})")
         if not 1 <= self.top_k:

@@ -1,7 +1,6 @@
 """Stage 1: unimodal encoders, trained together on pseudo labels that they correct themselves (section 4)."""
 
 import copy
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +18,6 @@ from cmc.model import Dimensions, UnimodalModel
 from cmc.sequences import Sequences
 from cmc.train import Losses, file_digest, fit
 
-log = logging.getLogger(__name__)
 PREDICTION_BATCH = 256  # predictions don't depend on it
 Order = Callable[[int], list[np.ndarray]]  # epoch -> its batches, as places in the split
 
@@ -327,7 +325,12 @@ def run(
     }
     resume = out.with_suffix(".resume")
     history = fit(
-        stage, chosen.epochs, chosen.patience, seed, resume, recipe | {"data": file_digest(features)}
+        stage,
+        chosen.epochs,
+        chosen.patience,
+        seed,
+        resume,
+        recipe | {"data": file_digest(features), "device": device},
     )
     tensors = {
         name: t for k in dims.modalities for name, t in checkpoint.under(f"{k}.", stage.best[k]).items()

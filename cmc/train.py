@@ -47,14 +47,15 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, resume: Path, recip
     resume : path
         Where the state of an unfinished run is kept; gone once the run is over.
     recipe : dict
-        JSON-able description of everything that the run depends on. A state of another recipe is not resumed.
+        JSON-able description of everything that the run depends on. A state of another recipe, or of other
+        code of this package or another version of torch, is not resumed.
 
     Returns
     -------
     list of dict
         The diagnostics of each epoch: `epoch`, what the stage says, and `improved`.
     """
-    history, stale, identity = [], 0, digest(recipe)
+    history, stale, identity = [], 0, digest(recipe | {"code": code_digest(), "torch": torch.__version__})
     if saved := load_state(resume, identity):
         stage.load_state_dict(saved["stage"])
         history, stale = json.loads(saved["history"]), saved["stale"]
@@ -82,6 +83,11 @@ def summary(record: dict) -> str:
 
 def digest(recipe: dict) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def code_digest() -> str:
+    """SHA-256 over the modules of this package, as hexadecimal digits."""
+    return digest({path.name: file_digest(path) for path in sorted(Path(__file__).parent.glob("*.py"))})
 
 
 def file_digest(path: str | Path) -> str:

@@ -10,7 +10,7 @@ WIDTHS = {"text": 6, "audio": 5, "vision": 4}
 SPLITS = {"train": 24, "valid": 9, "test": 9}
 
 
-def write_features(path, seed=0, splits=SPLITS, unimodal=True, missing_frames=False):
+def write_features(path, seed=0, splits=SPLITS, unimodal=True, missing_frames=False, widths=WIDTHS):
     """A feature file of clips whose first dimension follows their label, in every modality."""
     rng = np.random.default_rng(seed)
     split = np.repeat(list(splits), list(splits.values()))
@@ -26,7 +26,7 @@ def write_features(path, seed=0, splits=SPLITS, unimodal=True, missing_frames=Fa
         }
     )
     with store.create(path) as out:
-        for modality, width in WIDTHS.items():
+        for modality, width in widths.items():
             columns = [f"c{i}" for i in range(width)]
             out.modality(modality, store.Recipe("synthetic", "1", {}, columns, None))
             for label in labels:

@@ -56,6 +56,11 @@ def test_order_depends_on_seed_and_epoch_alone():
     assert not np.array_equal(order, np.concatenate(dataset.shuffled(10, 4, seed=2, epoch=2)))
 
 
+def test_no_clip_is_left_alone_in_a_batch():
+    assert [len(batch) for batch in dataset.shuffled(9, 4, seed=1, epoch=1)] == [4, 5]
+    assert [len(batch) for batch in dataset.shuffled(1, 4, seed=1, epoch=1)] == [1]
+
+
 def test_absent_labels_are_named(tmp_path):
     split = dataset.load(write_features(tmp_path / "f.h5", unimodal=False), "train")
     with pytest.raises(ValueError, match=r"v\$_\$0000 has no label A"):

@@ -52,6 +52,7 @@ def test_unimodal_labels_may_be_absent(tmp_path):
         ("v,2,  ,1,0,0,0,Positive,train\n", "empty transcript"),
         ("../v,2,x,1,0,0,0,Positive,train\n", "no plain file name"),
         ("v,/etc/passwd,x,1,0,0,0,Positive,train\n", "no plain file name"),
+        ("v,{clip},x,1,0,0,0,Positive,train\n", "no plain file name"),
         ("v,2,a, b,1,0,0,0,Positive,train\n", "more than the header"),
         ("v,2\n", "unknown split ''"),
     ],
@@ -93,9 +94,16 @@ def test_other_extensions_are_found(tmp_path):
 def test_shards_hold_each_clip_once_and_stay_put():
     clips = [f"v$_${i:04d}" for i in range(90)]
     parts = manifest.shards(clips, 20)
-    assert sorted(clip for part in parts for clip in part) == clips and len(parts) == 5
-    without = manifest.shards([c for c in clips if c != "v$_$0042"], 20)
-    assert sum(a != b for a, b in zip(parts, without, strict=True)) == 1
+    assert sorted(clip for part in parts.values() for clip in part) == clips and len(parts) == 8
+    for changed in ([c for c in clips if c != "v$_$0042"], [*clips, "v$_$9999"]):
+        other = manifest.shards(changed, 20)
+        assert sum(parts[number] != other[number] for number in parts) == 1
+
+
+def test_line_breaks_inside_a_transcript_break_no_row(tmp_path):
+    text = 'v,1,good\u2028day\x0bto you,1,1,1,1,Positive,train\nv,2,"two\rlines\n",1,1,1,1,Positive,train\n'
+    found = read(tmp_path, HEADER + text)
+    assert [clip.text for clip in found.clips] == ["good day to you", "two lines"] and not found.refused
 
 
 def test_tables_are_written(tmp_path):

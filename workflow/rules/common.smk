@@ -44,10 +44,15 @@ wildcard_constraints:
     shard=r"\d+",
 
 
-for table, variants in config["tables"].items():
+named = {f"tables.{table}": variants for table, variants in config["tables"].items()}
+named |= {
+    f"datasets.{d}.variants": own.get("variants", {})
+    for d, own in config["datasets"].items()
+}
+for place, variants in named.items():
     if unknown := set(variants) - set(config["variants"]):
         raise WorkflowError(
-            f"config: tables.{table} names unknown variants: {', '.join(sorted(unknown))}"
+            f"config: {place} names unknown variants: {', '.join(sorted(unknown))}"
         )
 
 
@@ -193,7 +198,7 @@ def shards(dataset, modality):
     parts = manifest.shards(
         list(clips(dataset)), config["features"]["shards"][modality]
     )
-    return {str(number): part for number, part in enumerate(parts)}
+    return {str(number): part for number, part in parts.items()}
 
 
 def clips_of(modality):

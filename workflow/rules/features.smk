@@ -17,6 +17,14 @@ def label_file(wildcards):
     return str(manifest.label_file(config["datasets"][wildcards.dataset]["root"]))
 
 
+def encoder_weights(wildcards):
+    """Weight files of a text encoder that is a folder of the user's, who may replace them."""
+    folder = Path(text_encoder_of(wildcards)).expanduser()
+    return (
+        sorted(map(str, text_encoders.weight_files(folder))) if folder.is_dir() else []
+    )
+
+
 def features_file(wildcards):
     demand(wildcards.dataset)
     return config["datasets"][wildcards.dataset]["features_file"]
@@ -38,6 +46,9 @@ rule manifest:
 
 
 rule text_encoder:
+    input:
+        weights=encoder_weights,
+        code=code("features/text"),
     output:
         "results/{dataset}/text_encoder.json",
     log:
@@ -94,6 +105,7 @@ rule extract_audio:
 rule extract_vision:
     input:
         videos=present_videos_of("vision"),
+        model=[model] if (model := config["features"]["vision"].get("model")) else [],
         code=code("extract", "features/vision"),
     output:
         "results/{dataset}/shards/vision-{shard}.h5",
@@ -154,7 +166,7 @@ rule import_features:
     input:
         file=features_file,
         encoder="results/{dataset}/text_encoder.json",
-        code=code("official"),
+        code=code("official", "features/text"),
     output:
         features="results/{dataset}/features.h5",
         quarantine="results/{dataset}/quarantine.csv",

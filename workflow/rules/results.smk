@@ -4,7 +4,7 @@
 rule consistency:
     input:
         features="results/{dataset}/features.h5",
-        code=code("consistency"),
+        code=code("consistency", "store"),
     output:
         "results/{dataset}/subsets.csv",
     log:
