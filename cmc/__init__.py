@@ -2,3 +2,4 @@
 
 __version__ = "0.1.0"
 MODALITIES = ("text", "audio", "vision")
+SPLITS = ("train", "valid", "test")

@@ -1,7 +1,6 @@
 """Checkpoints: tensors in a safetensors file, and beside it a JSON that says what they are."""
 
 import json
-import os
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cmc import files
 from cmc.model import Dimensions
 
 VERSIONS = ("cmc-workflow", "torch", "transformers", "numpy")
@@ -41,11 +41,9 @@ def save(path: str | Path, tensors: dict[str, Tensor], dims: Dimensions, **meta:
         **meta,
         "versions": {name: version(name) for name in VERSIONS},
     }
-    weights, description = Path(f"{path}.partial"), path.with_suffix(".json.partial")
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, weights)
-    description.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
-    os.replace(weights, path)
-    os.replace(description, path.with_suffix(".json"))
+    with files.whole(path) as weights, files.whole(path.with_suffix(".json")) as description:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, weights)
+        description.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], Dimensions, dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Literal, TypedDict, get_args
 import numpy as np
 import pandas as pd
 
+from cmc import files
 from cmc.metrics import POSITIVE, polarity
 
 Rule = Literal["three_class", "two_class"]
@@ -93,10 +94,8 @@ def split(frame: pd.DataFrame, rule: Rule) -> Split:
 def write(parts: Split, path: Path | str) -> None:
     """Write the subsets as CSV with columns clip, subset: MSC first, then MSI. Replaces `path` whole."""
     rows = [(clip, subset) for subset in SUBSETS for clip in parts[subset]]
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    pd.DataFrame(rows, columns=["clip", "subset"]).to_csv(part, index=False, lineterminator="\n")
-    part.replace(path)
+    with files.whole(path) as partial:
+        pd.DataFrame(rows, columns=["clip", "subset"]).to_csv(partial, index=False, lineterminator="\n")
 
 
 def read(path: Path | str) -> dict[str, list[str]]:

@@ -1,7 +1,6 @@
 """Predictions of one seed on the test split, and their metrics."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cmc import checkpoint, consistency, dataset, encoder, tables
+from cmc import checkpoint, consistency, dataset, encoder, files, tables
 from cmc.dataset import Split
 from cmc.finetune import inputs
 from cmc.metrics import CLASSES
@@ -51,8 +50,8 @@ def run(
     classes = dataset.load_classes(features, "train")
     scores = tables.score(table, consistency.read(subsets), recipe["has0"], classes, variant)
     scores = {"dataset": name, "variant": variant, "seed": recipe["seed"], "has0": recipe["has0"], **scores}
-    write_text(predictions_out, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
-    write_text(metrics_out, json.dumps(scores, indent=1, sort_keys=True) + "\n")
+    files.write_text(predictions_out, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    files.write_text(metrics_out, json.dumps(scores, indent=1, sort_keys=True) + "\n")
 
 
 def predict(
@@ -116,9 +115,3 @@ def device_of(split: Split) -> torch.device:
 
 def batches(split: Split) -> list[np.ndarray]:
     return dataset.in_order(np.arange(len(split)), BATCH)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    partial = Path(f"{path}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

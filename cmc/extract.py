@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmc import store
+from cmc import quarantine, store
 from cmc.features import Features, Unusable
 
 log = logging.getLogger(__name__)
-QUARANTINE = ["clip", "stage", "reason"]
 PROGRESS_SECONDS = 5.0
 LABELS = ["M", "T", "A", "V"]
 DTYPES = {"text": "float16", "audio": "float32", "vision": "float16"}  # see store.Recipe
@@ -36,10 +35,6 @@ def extractor(modality: str, **settings):
     else:
         from cmc.features.vision import MediaPipe as Extractor
     return Extractor(**settings)
-
-
-class QuarantineError(Exception):
-    """More clips than allowed can't be used."""
 
 
 def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str], path: str | Path) -> None:
@@ -86,7 +81,7 @@ def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str]
                 told = time.monotonic()
         out.finish(
             pd.DataFrame({"clip": pd.Series(usable, dtype=str)}),
-            pd.DataFrame(refused, columns=QUARANTINE, dtype=str),
+            pd.DataFrame(refused, columns=quarantine.COLUMNS, dtype=str),
         )
 
 
@@ -116,28 +111,26 @@ def fault(features: Features) -> str | None:
     return "nothing was found in any frame" if missing.all() else None
 
 
-def quarantine(refused: str | Path, shards: Iterable[str | Path], out: str | Path) -> None:
+def list_refused(manifest_refused: str | Path, shards: Iterable[str | Path], out: str | Path) -> None:
     """List all that can't be used and why, by clip and stage.
 
     Parameters
     ----------
-    refused : path
+    manifest_refused : path
         What the manifest refused.
     shards : iterable of path
         Feature files of `shard`, every modality's.
     out : path
         CSV to write, columns clip, stage, reason.
     """
-    frames = [read_csv(refused)]
+    frames = [quarantine.read(manifest_refused)]
     for path in shards:
         with store.Reader(path) as reader:
             frames.append(reader.table("quarantine"))
-    whole = pd.concat(frames).sort_values(QUARANTINE, kind="stable")
-    if len(whole):
-        log.warning("%d of these clips can't be used, see %s", whole["clip"].nunique(), out)
-    partial = Path(f"{out}.partial")
-    whole.to_csv(partial, index=False, lineterminator="\n")
-    partial.replace(out)
+    refused = pd.concat(frames)
+    if len(refused):
+        log.warning("%d of these clips can't be used, see %s", refused["clip"].nunique(), out)
+    quarantine.write(refused, out)
 
 
 def read_csv(path: str | Path, numbers: Sequence[str] = ()) -> pd.DataFrame:
@@ -160,7 +153,7 @@ def gather(
     Parameters
     ----------
     manifest_path, quarantine_path : path
-        The table of clips from `cmc.manifest.write`; what `quarantine` wrote.
+        The table of clips from `cmc.manifest.write`; what `list_refused` wrote.
     shards : dict
         Modality -> its shard files.
     max_share : float
@@ -171,15 +164,9 @@ def gather(
     QuarantineError
         If more are refused, or a split is left without clips.
     """
-    manifest, refused = read_csv(manifest_path, LABELS), read_csv(quarantine_path)
+    manifest, refused = read_csv(manifest_path, LABELS), quarantine.read(quarantine_path)
     total = len(set(manifest["clip"]) | set(refused["clip"]))
-    lost = len(set(refused["clip"]))
-    if lost > max_share * total:
-        raise QuarantineError(
-            f"{lost} of {total} clips can't be used, more than the allowed share of {max_share:g}:\n"
-            + refused.groupby("reason").size().sort_values(ascending=False).head(10).to_string(header=False)
-            + f"\nEach is listed in {quarantine_path}. Mend the data, or raise quarantine.max_share in the config."
-        )
+    quarantine.check(refused, total, max_share, quarantine_path)
     with ExitStack() as stack:
         places: dict[str, dict[str, tuple]] = {}
         for modality, paths in shards.items():
@@ -187,8 +174,7 @@ def gather(
             places[modality] = index(modality, readers)
         everywhere = manifest["clip"].map(lambda clip: all(clip in found for found in places.values()))
         clips = manifest[everywhere]
-        if empty := [split for split in ("train", "valid", "test") if not (clips["split"] == split).any()]:
-            raise QuarantineError(f"no usable clip in split {' or '.join(empty)}; see the quarantine list")
+        quarantine.check_splits(clips["split"], quarantine_path)
         with store.create(path) as out:
             for modality, paths in shards.items():
                 with store.Reader(paths[0]) as first:

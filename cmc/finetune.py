@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cmc import checkpoint, dataset, encoder, pseudo_labels
+from cmc import checkpoint, dataset, encoder, files, pseudo_labels
 from cmc.dataset import Split
 from cmc.losses import polarity_groups, supervised_contrastive
 from cmc.model import Dimensions, MultimodalModel, Output
 from cmc.sequences import Sequences
-from cmc.train import Losses, file_digest, fit
+from cmc.train import Losses, fit
 
 Order = Callable[[int], list[np.ndarray]]
 
@@ -255,7 +255,7 @@ def run(
     stage = Finetuning(network, chosen, train, valid, labels, recipe["has0"], order, bert)
     recipe |= {"stage": "finetune", "model": model, "settings": asdict(chosen)}
     resume = out.with_suffix(".resume")
-    identity = recipe | {"data": file_digest(features), "start": file_digest(pretrained), "device": device}
+    identity = recipe | {"data": files.sha256(features), "start": files.sha256(pretrained), "device": device}
     history = fit(stage, chosen.epochs, chosen.patience, seed, resume, identity)
     checkpoint.save(out, stage.best, dims, recipe=recipe, best_epoch=stage.best_epoch, history=history)
     resume.unlink(missing_ok=True)

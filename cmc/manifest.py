@@ -6,19 +6,19 @@ Light on purpose, standard library alone: the workflow reads label files before 
 import csv
 import io
 import math
-import os
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from cmc import SPLITS, files
+
 LABEL_FILES = ("label.csv", "meta.csv")
 EXTENSIONS = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 ENCODINGS = ("utf-8-sig", "gb18030")  # with or without byte order mark; Chinese Windows
 REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
 UNIMODAL = {"T": "label_T", "A": "label_A", "V": "label_V"}
-SPLITS = ("train", "valid", "test")
 SEPARATOR = "$_$"  # between video and clip in an id, as in the official feature files
 
 
@@ -205,7 +205,5 @@ def write(manifest: Manifest, clips_path: str | Path, refused_path: str | Path) 
 
 
 def write_csv(path: str | Path, header: list[str], table: list) -> None:
-    partial = f"{path}.partial"
-    with open(partial, "w", newline="", encoding="utf-8") as file:
+    with files.whole(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *table])
-    os.replace(partial, path)

@@ -25,10 +25,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmc import store
-from cmc.extract import QUARANTINE, QuarantineError
+from cmc import SPLITS, quarantine, store
 from cmc.features import Features, Unusable
-from cmc.manifest import SEPARATOR, SPLITS, Clip, plain_name
+from cmc.manifest import SEPARATOR, Clip, plain_name
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +97,6 @@ def import_features(
         for name in SPLITS:
             add(writer, Split(path, name, splits.pop(name)), recipe, label_range, result, tokens)
         tokens.check()
-        result.write_refused(quarantine_out)
         result.check(max_share, quarantine_out)
         writer.finish(result.table())
 
@@ -328,29 +326,13 @@ class Result:
         columns = [f.name for f in fields(Clip)]
         return pd.DataFrame([vars(clip) for clip in self.clips.values()], columns=columns)
 
-    def write_refused(self, path: str | Path) -> None:
-        partial = Path(f"{path}.partial")
-        try:
-            table = pd.DataFrame(sorted(self.refused), columns=QUARANTINE, dtype=str)
-            table.to_csv(partial, index=False, lineterminator="\n")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-    def check(self, max_share: float, quarantine: str | Path) -> None:
-        """QuarantineError if too much is lost."""
-        lost = {clip for clip, _, _ in self.refused}
-        total = len(lost | set(self.clips))
-        if len(lost) > max_share * total:
-            reasons = Counter(reason for _, _, reason in self.refused).most_common(10)
-            raise QuarantineError(
-                f"{len(lost)} of {total} clips can't be used, more than the allowed share of {max_share:g}:\n"
-                + "\n".join(f"{count:6} {reason}" for reason, count in reasons)
-                + f"\nEach is listed in {quarantine}. Mend the data, or raise quarantine.max_share in the config."
-            )
-        filled = {clip.split for clip in self.clips.values()}
-        if empty := [split for split in SPLITS if split not in filled]:
-            raise QuarantineError(f"no usable clip in split {' or '.join(empty)}; see {quarantine}")
+    def check(self, max_share: float, path: str | Path) -> None:
+        """Write the quarantine; QuarantineError if too much is lost."""
+        refused = pd.DataFrame(self.refused, columns=quarantine.COLUMNS, dtype=str)
+        quarantine.write(refused, path)
+        total = len(set(refused["clip"]) | set(self.clips))
+        quarantine.check(refused, total, max_share, path)
+        quarantine.check_splits((clip.split for clip in self.clips.values()), path)
 
 
 @dataclass

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cmc import checkpoint, dataset, encoder, pseudo_labels
+from cmc import checkpoint, dataset, encoder, files, pseudo_labels
 from cmc.dataset import Split
 from cmc.losses import polarity_groups, supervised_contrastive
 from cmc.model import Dimensions, UnimodalModel
 from cmc.sequences import Sequences
-from cmc.train import Losses, file_digest, fit
+from cmc.train import Losses, fit
 
 PREDICTION_BATCH = 256  # predictions don't depend on it
 Order = Callable[[int], list[np.ndarray]]  # epoch -> its batches, as places in the split
@@ -330,7 +330,7 @@ def run(
         chosen.patience,
         seed,
         resume,
-        recipe | {"data": file_digest(features), "device": device},
+        recipe | {"data": files.sha256(features), "device": device},
     )
     tensors = {
         name: t for k in dims.modalities for name, t in checkpoint.under(f"{k}.", stage.best[k]).items()

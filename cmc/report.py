@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from sklearn.metrics import confusion_matrix
 
+from cmc import files
 from cmc.metrics import CLASSES
 from cmc.tables import cells, model_logits, routed
 
@@ -105,9 +106,7 @@ def write(
         _settings(first, second),
         variant,
     )
-    partial = Path(f"{out}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(out)
+    files.write_text(out, text)
 
 
 def render(

@@ -11,7 +11,6 @@ in which nothing was found.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from cmc import files
 from cmc.features import Features
 
 FORMAT = "cmc-features-1"
@@ -153,14 +153,9 @@ def create(path: str | Path) -> Iterator[Writer]:
     Writer
         Call `modality` for each modality, `append` for each clip, and `finish` last.
     """
-    partial = Path(f"{path}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            file.attrs["format"] = FORMAT
-            yield Writer(file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.whole(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs["format"] = FORMAT
+        yield Writer(file)
 
 
 class Reader:

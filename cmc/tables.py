@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmc import MODALITIES
+from cmc import MODALITIES, files
 from cmc.metrics import CLASSES, METRICS, NEGATIVE, POSITIVE, Has0, binary, evaluate
 
 BASELINES = (*MODALITIES, "majority")
@@ -180,10 +180,8 @@ def show(results: pd.DataFrame) -> str:
 
 def write(results: pd.DataFrame, path: Path | str) -> None:
     """Write the table as CSV, two decimals, absent values empty. Replaces `path` whole or not at all."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    results.to_csv(part, index=False, float_format="%.2f", lineterminator="\n")
-    part.replace(path)
+    with files.whole(path) as partial:
+        results.to_csv(partial, index=False, float_format="%.2f", lineterminator="\n")
 
 
 def _rows(clips: pd.Series, subsets: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:

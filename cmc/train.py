@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +10,8 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+
+from cmc import files
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = 60.0  # a killed run loses about this much work and one epoch
@@ -87,25 +88,18 @@ def digest(recipe: dict) -> str:
 
 def code_digest() -> str:
     """SHA-256 over the modules of this package, as hexadecimal digits."""
-    return digest({path.name: file_digest(path) for path in sorted(Path(__file__).parent.glob("*.py"))})
-
-
-def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest({path.name: files.sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))})
 
 
 def save_state(path: Path, identity: str, stage: Stage, history: list[dict], stale: int) -> None:
-    partial = path.with_name(path.name + ".partial")
     state = {
         "identity": identity,
         "history": json.dumps(history),
         "stale": stale,
         "stage": stage.state_dict(),
     }
-    torch.save(state, partial)
-    os.replace(partial, path)
+    with files.whole(path) as partial:
+        torch.save(state, partial)
 
 
 def load_state(path: Path, identity: str) -> dict | None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cmc import dataset, extract, official, store
+from cmc import dataset, official, quarantine, store
 
 SHAPES = {  # tokens; audio frames and dims; vision frames and dims
     "chsims": (39, (400, 33), (55, 709)),
@@ -75,7 +75,7 @@ def rows(path):
 
 
 def refused(tmp_path):
-    table = extract.read_csv(tmp_path / "quarantine.csv")
+    table = quarantine.read(tmp_path / "quarantine.csv")
     assert list(table) == ["clip", "stage", "reason"] and set(table["stage"]) <= {"import"}
     return dict(zip(table["clip"], table["reason"], strict=True))
 
@@ -353,7 +353,9 @@ def test_objects_that_are_no_numbers(tmp_path):
 def test_too_much_quarantine_stops(tmp_path):
     splits = made()
     key("audio_lengths", 0)(splits["train"])
-    with pytest.raises(extract.QuarantineError, match=r"(?s)1 of 6 clips.*1 audio has no frame.*max_share"):
+    with pytest.raises(
+        quarantine.QuarantineError, match=r"(?s)1 of 6 clips.*1 audio has no frame.*max_share"
+    ):
         run(tmp_path, splits, max_share=0.1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["quarantine.csv", "unaligned.pkl"]
     assert refused(tmp_path) == {"v0$_$0001": "audio has no frame"}
@@ -363,7 +365,7 @@ def test_too_much_quarantine_stops(tmp_path):
 def test_an_empty_split_stops(tmp_path):
     splits = made()
     splits["valid"]["vision_lengths"] = [0, 0]
-    with pytest.raises(extract.QuarantineError, match="no usable clip in split valid"):
+    with pytest.raises(quarantine.QuarantineError, match="no usable clip in split valid"):
         run(tmp_path, splits, max_share=1)
     assert not (tmp_path / "f.h5").exists()
 
@@ -679,7 +681,7 @@ def attempt(tmp_path, data):
     try:
         run(tmp_path, data, max_share=1)
         return True
-    except (official.OfficialError, extract.QuarantineError):
+    except (official.OfficialError, quarantine.QuarantineError):
         return False
 
 

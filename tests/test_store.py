@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cmc import extract, store
+from cmc import extract, quarantine, store
 from cmc.features import Features, Unusable
 
 
@@ -122,7 +122,7 @@ def test_one_bad_clip_costs_that_clip(tmp_path):
     }
     path = shard(tmp_path, "vision", results)
     (tmp_path / "refused.csv").write_text("clip,stage,reason\n")
-    extract.quarantine(tmp_path / "refused.csv", [path], tmp_path / "quarantine.csv")
+    extract.list_refused(tmp_path / "refused.csv", [path], tmp_path / "quarantine.csv")
     table = pd.read_csv(tmp_path / "quarantine.csv").set_index("clip")
     assert (table["stage"] == "vision").all()
     assert table["reason"].to_dict() == {
@@ -150,14 +150,14 @@ def test_gather_keeps_order_and_leaves_out_the_refused(tmp_path):
         "vision": [shard(tmp_path, "vision", rows | {"d": Unusable("no face")})],
     }
     paths = [path for files in shards.values() for path in files]
-    extract.quarantine(tmp_path / "refused.csv", paths, tmp_path / "quarantine.csv")
+    extract.list_refused(tmp_path / "refused.csv", paths, tmp_path / "quarantine.csv")
     extract.gather(tmp_path / "manifest.csv", tmp_path / "quarantine.csv", shards, tmp_path / "f.h5", 0.5)
     with store.Reader(tmp_path / "f.h5") as reader:
         assert reader.table("clips")["clip"].tolist() == ["a", "b", "c"]
         assert reader.table("clips")["M"].tolist() == [0.2] * 3
         assert np.isnan(reader.table("clips")["T"]).all()
         np.testing.assert_array_equal(reader.rows("audio", 3, 6).values, rows["b"].values)
-    with pytest.raises(extract.QuarantineError, match=r"(?s)2 of 5 clips.*no face.*max_share"):
+    with pytest.raises(quarantine.QuarantineError, match=r"(?s)2 of 5 clips.*no face.*max_share"):
         extract.gather(tmp_path / "manifest.csv", tmp_path / "quarantine.csv", shards, tmp_path / "g.h5", 0.2)
     assert not (tmp_path / "g.h5").exists()
 

@@ -17,13 +17,13 @@ differ.
 
 import csv
 from bisect import bisect
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from random import Random
 
+from cmc import files
 from cmc.demo.sentences import STEPS, sentence
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "label_T", "label_A", "label_V", "annotation", "mode")
@@ -100,7 +100,7 @@ def consensus(label_T: float, label_A: float, label_V: float) -> float:
 
 def write_labels(clips: Iterable[Clip], path: str | Path) -> None:
     """Write label.csv (UTF-8, one row a clip, columns `COLUMNS`)."""
-    with _whole(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with files.whole(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([getattr(clip, column) for column in COLUMNS] for clip in clips)
@@ -120,21 +120,8 @@ def render(clip: Clip, path: str | Path) -> None:
     """
     from cmc.demo import film
 
-    with _whole(path) as part:
+    with files.whole(path) as part:
         film.shoot(clip.text, clip.label_A, clip.label_V, clip.speaker_seed, clip.seed, part)
-
-
-@contextmanager
-def _whole(path: str | Path) -> Iterator[Path]:
-    # A temporary name beside the final one, which the file gets only once it is complete.
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _modes(speakers: int, rng: Random) -> list[str]:

@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from snakemake.exceptions import WorkflowError
 
-from cmc import MODALITIES, manifest
+from cmc import manifest
 from cmc.demo import corpus
 from cmc.features import text as text_encoders
 
@@ -39,7 +39,6 @@ wildcard_constraints:
     dataset="|".join(config["datasets"]),
     variant="|".join(config["variants"]),
     table="|".join(config["tables"]),
-    modality="|".join(MODALITIES),
     seed=r"\d+",
     shard=r"\d+",
 

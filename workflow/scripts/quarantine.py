@@ -5,4 +5,4 @@ job.start(snakemake)
 from cmc import extract
 
 source = snakemake.input
-extract.quarantine(source.refused, [*source.text, *source.audio, *source.vision], snakemake.output[0])
+extract.list_refused(source.refused, [*source.text, *source.audio, *source.vision], snakemake.output[0])

@@ -1,0 +1,57 @@
+"""The quarantine: clips that can't be used, why, and how many are too many."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from cmc import SPLITS, files
+
+COLUMNS = ["clip", "stage", "reason"]
+SHOWN = 10  # reasons in an error
+
+
+class QuarantineError(Exception):
+    """More clips than allowed can't be used."""
+
+
+def write(refused: pd.DataFrame, path: str | Path) -> None:
+    """Write the list as CSV, sorted by clip and stage."""
+    with files.whole(path) as partial:
+        refused.sort_values(COLUMNS, kind="stable").to_csv(partial, index=False, lineterminator="\n")
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """Read what `write` wrote; every field is text."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def check(refused: pd.DataFrame, total: int, max_share: float, path: str | Path) -> None:
+    """Raise QuarantineError if too many clips are lost.
+
+    Parameters
+    ----------
+    refused : DataFrame
+        Columns clip, stage, reason; a clip may stand there more than once.
+    total : int
+        Clips of the data set, usable or not.
+    max_share : float
+        Of all clips, in [0, 1], that may be refused.
+    path : path
+        Of the list, for the message.
+    """
+    lost = refused["clip"].nunique()
+    if lost > max_share * total:
+        reasons = refused["reason"].value_counts().head(SHOWN)
+        raise QuarantineError(
+            f"{lost} of {total} clips can't be used, more than the allowed share of {max_share:g}:\n"
+            + "\n".join(f"{count:6} {reason}" for reason, count in reasons.items())
+            + f"\nEach is listed in {path}. Mend the data, or raise quarantine.max_share in the config."
+        )
+
+
+def check_splits(filled: Iterable[str], path: str | Path) -> None:
+    """Raise QuarantineError if a split is left without clips."""
+    have = set(filled)
+    if empty := [split for split in SPLITS if split not in have]:
+        raise QuarantineError(f"no usable clip in split {' or '.join(empty)}; see {path}")
