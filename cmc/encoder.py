@@ -14,7 +14,11 @@ NO_DECAY = ("bias", "LayerNorm.weight")
 
 
 def prepare(
-    splits: list[Split], text_encoder: str | None, trained: bool, weights: dict[str, Tensor] | None = None
+    splits: list[Split],
+    text_encoder: str | None,
+    trained: bool,
+    weights: dict[str, Tensor] | None = None,
+    bf16: bool = False,
 ) -> nn.Module | None:
     """The language model that has to run with every batch, if one has to.
 
@@ -29,6 +33,8 @@ def prepare(
         Whether the language model is, or was, finetuned.
     weights : dict, optional
         Of a finetuned language model.
+    bf16 : bool
+        Whether it is to compute in bfloat16; weights and what it returns stay float32.
 
     Returns
     -------
@@ -47,6 +53,7 @@ def prepare(
     bert = load(text_encoder)[1].to(first.tokens.values.device)
     if weights:
         bert.load_state_dict(weights)
+    bert.bf16 = bf16
     if trained:
         return bert
     for split in splits:
@@ -74,7 +81,8 @@ def run(
     bert: nn.Module, ids: Tensor, valid: Tensor | None
 ) -> Tensor:  # (clips, time) -> (clips, time, hidden)
     mask = torch.ones_like(ids) if valid is None else valid.long()
-    return bert(input_ids=ids, attention_mask=mask).last_hidden_state
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=getattr(bert, "bf16", False)):
+        return bert(input_ids=ids, attention_mask=mask).last_hidden_state
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cmc import checkpoint, consistency, dataset, encoder, files, tables
+from cmc import checkpoint, consistency, dataset, encoder, files, signatures, tables
 from cmc.dataset import Split
 from cmc.finetune import inputs
 from cmc.metrics import CLASSES
@@ -49,7 +49,8 @@ def run(
     table = predict(test, first, first_meta, second, second_meta)
     classes = dataset.load_classes(features, "train")
     scores = tables.score(table, consistency.read(subsets), recipe["has0"], classes, variant)
-    scores = {"dataset": name, "variant": variant, "seed": recipe["seed"], "has0": recipe["has0"], **scores}
+    scores |= {"dataset": name, "variant": variant, "seed": recipe["seed"], "has0": recipe["has0"]}
+    scores["signatures"] = signatures.measure(scores, variant, first_meta["history"])
     files.write_text(predictions_out, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     files.write_text(metrics_out, json.dumps(scores, indent=1, sort_keys=True) + "\n")
 

@@ -15,7 +15,7 @@ from cmc.dataset import Split
 from cmc.losses import polarity_groups, supervised_contrastive
 from cmc.model import Dimensions, MultimodalModel, Output
 from cmc.sequences import Sequences
-from cmc.train import Losses, fit
+from cmc.train import Losses, finished, fit
 
 Order = Callable[[int], list[np.ndarray]]
 
@@ -36,6 +36,8 @@ class FinetuneSettings:
         Finetune the language model; else its frozen hidden states are used, at a fraction of the cost.
     text_lr, text_weight_decay : float
         For the language model.
+    text_bf16 : bool
+        Whether the language model computes in bfloat16 while it is trained. Evaluation is in float32.
     """
 
     epochs: int = 100
@@ -50,6 +52,7 @@ class FinetuneSettings:
     train_text_encoder: bool = True
     text_lr: float = 5e-5
     text_weight_decay: float = 1e-3
+    text_bf16: bool = False
 
 
 class Finetuning:
@@ -239,7 +242,9 @@ def run(
             "stage 1 finetuned the text encoder, so stage 2 must too: set finetune.train_text_encoder to true, "
             "or pretrain.train_text_encoder to false"
         )
-    bert = encoder.prepare([train, valid], recipe["text_encoder"], chosen.train_text_encoder, trained_before)
+    bert = encoder.prepare(
+        [train, valid], recipe["text_encoder"], chosen.train_text_encoder, trained_before, chosen.text_bf16
+    )
     network = MultimodalModel(dims)
     for modality in dims.modalities:
         own = checkpoint.part(tensors, f"{modality}.")
@@ -254,8 +259,7 @@ def run(
     order = lambda epoch: dataset.shuffled(len(train), chosen.batch, seed, epoch)  # noqa: E731
     stage = Finetuning(network, chosen, train, valid, labels, recipe["has0"], order, bert)
     recipe |= {"stage": "finetune", "model": model, "settings": asdict(chosen)}
-    resume = out.with_suffix(".resume")
     identity = recipe | {"data": files.sha256(features), "start": files.sha256(pretrained), "device": device}
-    history = fit(stage, chosen.epochs, chosen.patience, seed, resume, identity)
+    history = fit(stage, chosen.epochs, chosen.patience, seed, out, identity)
     checkpoint.save(out, stage.best, dims, recipe=recipe, best_epoch=stage.best_epoch, history=history)
-    resume.unlink(missing_ok=True)
+    finished(out)

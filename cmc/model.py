@@ -170,7 +170,8 @@ class MultimodalModel(nn.Module):
             )
         self.dims = dims
         self.unimodal = nn.ModuleDict({k: UnimodalModel(dims, k) for k in dims.modalities})
-        self.router = nn.Linear(dims.dim, len(dims.modalities))
+        if dims.router == "mcr":
+            self.router = nn.Linear(dims.dim, len(dims.modalities))
         if dims.fusion == "concat":
             self.mix = nn.Linear(len(dims.modalities) * dims.dim, dims.dim)
 

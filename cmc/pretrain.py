@@ -16,7 +16,7 @@ from cmc.dataset import Split
 from cmc.losses import polarity_groups, supervised_contrastive
 from cmc.model import Dimensions, UnimodalModel
 from cmc.sequences import Sequences
-from cmc.train import Losses, fit
+from cmc.train import Losses, finished, fit
 
 PREDICTION_BATCH = 256  # predictions don't depend on it
 Order = Callable[[int], list[np.ndarray]]  # epoch -> its batches, as places in the split
@@ -57,6 +57,8 @@ class PretrainSettings:
         Finetune the language model in this stage (CMC-GT).
     text_lr, text_weight_decay : float
         For the language model.
+    text_bf16 : bool
+        Whether the language model computes in bfloat16 while it is trained. Evaluation is in float32.
     """
 
     epochs: int = 100
@@ -85,6 +87,7 @@ class PretrainSettings:
     train_text_encoder: bool = False
     text_lr: float = 5e-5
     text_weight_decay: float = 1e-3
+    text_bf16: bool = False
 
 
 class Pretraining:
@@ -294,7 +297,8 @@ def run(
     features : path
         Feature file with the splits train and valid.
     out : path
-        Checkpoint to write (.safetensors): ``<modality>.*`` and ``labels.train``, ``labels.valid``.
+        Checkpoint to write (.safetensors): ``<modality>.*`` and ``labels.train``, ``labels.valid``; beside it
+        its JSON and the diagnostics of each epoch (.csv).
     model, settings : dict
         Fields of `Dimensions` (but for `features`) and `PretrainSettings`.
     has0 : str
@@ -311,7 +315,7 @@ def run(
     torch.manual_seed(seed)
     train, valid = (dataset.load(features, split, device, mask_padding) for split in ("train", "valid"))
     dims = Dimensions(features=train.widths, **model)
-    bert = encoder.prepare([train, valid], text_encoder, chosen.train_text_encoder)
+    bert = encoder.prepare([train, valid], text_encoder, chosen.train_text_encoder, bf16=chosen.text_bf16)
     order = lambda epoch: dataset.shuffled(len(train), chosen.batch, seed, epoch)  # noqa: E731
     stage = Pretraining(dims, chosen, train, valid, has0, order, device, bert)
     recipe = {
@@ -323,13 +327,12 @@ def run(
         "mask_padding": mask_padding,
         "text_encoder": text_encoder,
     }
-    resume = out.with_suffix(".resume")
     history = fit(
         stage,
         chosen.epochs,
         chosen.patience,
         seed,
-        resume,
+        out,
         recipe | {"data": files.sha256(features), "device": device},
     )
     tensors = {
@@ -340,4 +343,4 @@ def run(
     checkpoint.save(
         out, tensors, dims, recipe=recipe, best_epoch=stage.best_epoch, history=history, clips=clips
     )
-    resume.unlink(missing_ok=True)
+    finished(out)

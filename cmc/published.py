@@ -170,7 +170,7 @@ def parameter(data: Tensor, *_rest: object) -> Tensor:
 
 @dataclass(frozen=True)
 class Published:
-    """A model read from a whole-model file.
+    """A model of the published code, as one of ours.
 
     Attributes
     ----------
@@ -179,7 +179,7 @@ class Published:
     modality : str or None
         Of a unimodal model.
     bert : Module or None
-        The finetuned language model inside, in evaluation mode, without a pooling layer.
+        The finetuned language model, in evaluation mode, without a pooling layer.
     """
 
     model: nn.Module
@@ -187,62 +187,88 @@ class Published:
     bert: nn.Module | None
 
 
-def load(path: str | Path) -> Published:
-    """Read a whole-model file of CMC's published code.
+def load(path: str | Path, *, heads: int | None = None, bert: nn.Module | None = None) -> Published:
+    """Read a checkpoint of CMC's published code: a whole model, or a plain state dict.
 
     Parameters
     ----------
     path : path
-        What `torch.save(model)` wrote.
+        What `torch.save(model)` or `torch.save(model.state_dict())` wrote.
+    heads : int, optional
+        Attention heads; a state dict doesn't tell them, so it needs them. Nor does it tell top_k and the
+        fusion's temperature: they are 3 and 0.07, as published.
+    bert : Module, optional
+        A state dict's language model: one of the same configuration, without a pooling layer, whose weights
+        are replaced. A whole model brings its own.
 
     Raises
     ------
     PublishedError
         If the file is damaged, names anything that a model doesn't consist of, or is no model of CMC's.
+    ValueError
+        If a state dict needs `heads` or `bert`.
     """
-    whole = read(Path(path))
-    state = state_of(whole)
-    attributes = vars(whole)
+    held = read(Path(path))
+    whole = isinstance(held, StandIn)
+    state = state_of(held) if whole else held
     own = {name: t for name, t in state.items() if not name.startswith("text_model.")}
     letters = sorted(
         {match[1] for name in own if (match := re.match(r"proj_([lav])\.", name))}, key="lav".index
     )
+    if not whole and heads is None:
+        raise ValueError(
+            f"{path} is a state dict, which doesn't tell the number of attention heads: give heads"
+        )
+    if not whole and len(own) < len(state) and bert is None:
+        raise ValueError(
+            f"{path} is a state dict with a language model: give one of its configuration as bert"
+        )
     try:
         modality = LETTERS[letters[0]] if len(letters) == 1 else None
-        first = vars(vars(whole)["_modules"][f"encoder_{letters[0]}"])["_modules"]["layers"]
-        layers = vars(first)["_modules"]
+        layers = {match[1] for name in own if (match := re.match(r"encoder_[lav]\.layers\.(\d+)\.", name))}
         dims = Dimensions(
             features={LETTERS[letter]: own[f"proj_{letter}.weight"].shape[1] for letter in letters},
-            dim=attributes["embed_dim"],
+            dim=own[f"proj_{letters[0]}.weight"].shape[0],
             layers=len(layers),
-            heads=vars(vars(layers["0"])["_modules"]["self_attn"])["num_heads"],
-            classifier_dropout=attributes["out_dropout"],
-            top_k=attributes.get("top_k", 1),
-            temperature=attributes.get("temperature", 0.07),
+            **(attributes(held, letters[0]) if whole else {"heads": heads}),
         )
         model = UnimodalModel(dims, modality) if modality else MultimodalModel(dims)
         model.load_state_dict(convert(own, modality))
-        bert = language_model(whole, state)
+        bert = language_model(held, state) if whole else filled(bert, state)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise PublishedError(f"{path} is no model of CMC's published code: {error}") from None
     return Published(model.eval(), modality, bert)
 
 
-def read(path: Path) -> StandIn:
-    """The whole model as a stand-in."""
+def read(path: Path) -> StandIn | dict[str, Tensor]:
+    """The whole model as a stand-in, or the state dict."""
     try:
         with zipfile.ZipFile(path) as archive:
             root = next(n for n in archive.namelist() if n.endswith("/data.pkl")).removesuffix("/data.pkl")
-            whole = Unpickler(archive, root, path).load()
+            held = Unpickler(archive, root, path).load()
     except PublishedError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
         raise PublishedError(
             f"{path} can't be read as a PyTorch file ({type(error).__name__}: {error})"
         ) from None
-    if not isinstance(whole, StandIn):
-        raise PublishedError(f"{path} holds a {type(whole).__name__}, no model")
-    return whole
+    if isinstance(held, dict) and held and all(isinstance(t, Tensor) for t in held.values()):
+        return held
+    if not isinstance(held, StandIn):
+        raise PublishedError(f"{path} holds a {type(held).__name__}, no model")
+    return held
+
+
+def attributes(whole: StandIn, letter: str) -> dict[str, Any]:
+    """What a whole model knows of itself beyond the shapes of its weights."""
+    layers = vars(vars(vars(whole)["_modules"][f"encoder_{letter}"])["_modules"]["layers"])["_modules"]
+    own = vars(whole)
+    return {
+        "heads": vars(vars(layers["0"])["_modules"]["self_attn"])["num_heads"],
+        "classifier_dropout": own["out_dropout"],
+        "top_k": own.get("top_k", 1),
+        "temperature": own.get("temperature", 0.07),
+    }
 
 
 def state_of(module: StandIn, prefix: str = "") -> dict[str, Tensor]:
@@ -267,8 +293,14 @@ def language_model(whole: StandIn, state: Mapping[str, Tensor]) -> nn.Module | N
     plain = (str, int, float, bool, type(None))
     config = vars(vars(vars(wrapper)["_modules"]["model"])["config"])
     settings = {k: v for k, v in config.items() if not k.startswith("_") and isinstance(v, plain)}
-    bert = BertModel(BertConfig(**settings), add_pooling_layer=False)
+    return filled(BertModel(BertConfig(**settings), add_pooling_layer=False), state)
+
+
+def filled(bert: nn.Module | None, state: Mapping[str, Tensor]) -> nn.Module | None:
+    """`bert` with the language model's weights of a published state dict."""
     prefix = "text_model.model."
+    if bert is None:
+        return None
     weights = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
     bert.load_state_dict({n: t for n, t in weights.items() if n in bert.state_dict()})
     return bert.eval()

@@ -50,20 +50,17 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 PER_STAGE = ("model", "settings")  # parts of a recipe that each stage has of its own
 
-# Failure signatures that the method's readers ask for.
-TEXT_DOMINANCE = 0.7  # mean router weight
-GAP_LIMIT = 25  # points of Acc-2
-SETTLED_EPOCH = 20  # pseudo labels ought to rest from here on
-FLIP_LIMIT = 0.01  # share of hard labels flipped in an epoch
+SIGNATURE_STYLES = {"weight": ".2f", "share": ".1%", "points": ".1f"}  # by unit
 
 
 class Check(NamedTuple):
-    """A failure signature: what was measured, beyond what it worries, and whether it does (None: unknown)."""
+    """A failure signature over seeds: what it means, each seed's value, the threshold, how many exceed it."""
 
-    name: str
+    meaning: str
     measured: str
     limit: str
-    worrying: bool | None
+    worrying: int
+    known: int
 
 
 def write(
@@ -73,6 +70,7 @@ def write(
     variant: str,
     table: str | Path,
     predictions: Sequence[str | Path],
+    metrics: Sequence[str | Path],
     pretrained: Sequence[str | Path],
     finetuned: Sequence[str | Path],
     quarantine: str | Path,
@@ -86,9 +84,9 @@ def write(
     dataset, variant : str
     table, quarantine : path
         The data set's table and quarantine list.
-    predictions, pretrained, finetuned : sequence of path
-        Predictions and the checkpoints of both stages, one a seed and in the same order. Of a checkpoint
-        only the JSON beside it is read.
+    predictions, metrics, pretrained, finetuned : sequence of path
+        Predictions, metrics and the checkpoints of both stages, one a seed and in the same order. Of a
+        checkpoint only the JSON beside it is read.
     """
     first, second = (
         [json.loads(Path(path).with_suffix(".json").read_text()) for path in paths]
@@ -102,6 +100,7 @@ def write(
             {"pretrain": one["history"], "finetune": other["history"]}
             for one, other in zip(first, second, strict=True)
         ],
+        [json.loads(Path(path).read_text())["signatures"] for path in metrics],
         pd.read_csv(quarantine, dtype=str, keep_default_na=False),
         _settings(first, second),
         variant,
@@ -114,6 +113,7 @@ def render(
     table: pd.DataFrame,
     predictions: Sequence[pd.DataFrame],
     histories: Sequence[Mapping],
+    signatures: Sequence[Sequence[Mapping]],
     quarantine: pd.DataFrame,
     settings: Mapping,
     variant: str = "cmc",
@@ -133,6 +133,8 @@ def render(
         *loss*_{modality} (drawn dashed where the key starts with "train"), flips_{modality}, the share in
         [0, 1] of hard pseudo labels that changed, and router_{modality}, the mean weight. A stage may be
         missing; other keys are ignored.
+    signatures : sequence of sequence of mapping
+        One a seed: its failure signatures, see `cmc.signatures.measure`.
     quarantine : DataFrame
         Clips left out, with whatever columns tell why.
     settings : mapping
@@ -174,7 +176,7 @@ def render(
         seeds=_count(len(predictions), "seed"),
         headline=_headline(table, variant),
         table=cells(table),
-        checks=checks(table, pooled, histories, variant),
+        checks=checks(signatures),
         confusions=confusions(pooled, variant),
         classes=CLASSES,
         colours=COLOURS,
@@ -184,40 +186,9 @@ def render(
     )
 
 
-def checks(
-    table: pd.DataFrame, pooled: pd.DataFrame, histories: Sequence[Mapping], variant: str
-) -> list[Check]:
-    """Failure signatures of a run: text dominance, pseudo labels that don't settle, a wide MSC - MSI gap.
-
-    Parameters
-    ----------
-    table, histories, variant
-        See `render`.
-    pooled : DataFrame
-        Test predictions of all seeds.
-    """
-    weight = pooled["router_text"].mean() if "text" in routed(pooled) else np.nan
-    gap = _mean(table, variant, "msc", "acc2_mean") - _mean(table, variant, "msi", "acc2_mean")
-    flips = _late_flips(histories)
-    return [
-        _check(
-            "Text dominates the router: its mean weight",
-            weight,
-            TEXT_DOMINANCE,
-            ".2f",
-            "the router has no text",
-        ),
-        _check(
-            f"Pseudo labels still move after epoch {SETTLED_EPOCH}: largest share flipped in a last epoch",
-            flips,
-            FLIP_LIMIT,
-            ".1%",
-            f"no run went past epoch {SETTLED_EPOCH}",
-        ),
-        _check(
-            "Acc-2 falls from MSC to MSI: points", gap, GAP_LIMIT, ".1f", "no MSC and MSI clips to compare"
-        ),
-    ]
+def checks(runs: Sequence[Sequence[Mapping]]) -> list[Check]:
+    """Failure signatures of all seeds (one sequence a seed, see `cmc.signatures.measure`)."""
+    return [_check(seeds) for seeds in zip(*runs, strict=True)]
 
 
 def confusions(pooled: pd.DataFrame, variant: str) -> dict[str, np.ndarray]:
@@ -319,24 +290,15 @@ def _curves(name: str, title: str, label: str, runs: list[pd.DataFrame], keys: l
     )
 
 
-def _check(name: str, value: float, limit: float, style: str, unknown: str) -> Check:
-    known = bool(np.isfinite(value))
-    measured = format(value, style) if known else unknown
-    return Check(name, measured, f"over {limit:{style}}", bool(value > limit) if known else None)
-
-
-def _late_flips(histories: Sequence[Mapping]) -> float:
-    """Largest share flipped in the last epoch of any run that went past SETTLED_EPOCH; NaN if none did."""
-    last = [history["pretrain"][-1] for history in histories if history.get("pretrain")]
-    return max(
-        (
-            value
-            for epoch in last
-            if epoch["epoch"] > SETTLED_EPOCH
-            for key, value in epoch.items()
-            if key.startswith("flips")
-        ),
-        default=np.nan,
+def _check(seeds: Sequence[Mapping]) -> Check:
+    style = SIGNATURE_STYLES[seeds[0]["unit"]]
+    shown = [one["unknown"] if one["value"] is None else format(one["value"], style) for one in seeds]
+    return Check(
+        seeds[0]["meaning"],
+        ", ".join(dict.fromkeys(shown)),
+        f"over {seeds[0]['threshold']:{style}}",
+        sum(one["worrying"] is True for one in seeds),
+        sum(one["worrying"] is not None for one in seeds),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,7 +19,15 @@ SAVE_SECONDS = 60.0  # a killed run loses about this much work and one epoch
 
 
 class Stage(Protocol):
-    """What a stage supplies to `fit`."""
+    """What a stage supplies to `fit`.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+        Its first group is the model's own, the others the text encoder's.
+    """
+
+    optimizer: torch.optim.Optimizer
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Train on every batch once; the epoch's diagnostics."""
@@ -35,7 +44,7 @@ class DivergedError(Exception):
     """A loss that is no finite number."""
 
 
-def fit(stage: Stage, epochs: int, patience: int, seed: int, resume: Path, recipe: dict) -> list[dict]:
+def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: dict) -> list[dict]:
     """Train until nothing has improved for `patience` epochs, or `epochs` are over.
 
     Parameters
@@ -45,8 +54,9 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, resume: Path, recip
     seed : int
         Each epoch draws its random numbers from (seed, epoch), so a run that was cut off and resumed ends
         with the same weights as one that was not.
-    resume : path
-        Where the state of an unfinished run is kept; gone once the run is over.
+    out : path
+        The checkpoint that the caller will write. Beside it stand the state of an unfinished run (suffix
+        .resume; `finished` removes it) and the diagnostics with the seconds of each epoch (suffix .csv).
     recipe : dict
         JSON-able description of everything that the run depends on. A state of another recipe, or of other
         code of this package or another version of torch, is not resumed.
@@ -54,12 +64,14 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, resume: Path, recip
     Returns
     -------
     list of dict
-        The diagnostics of each epoch: `epoch`, what the stage says, and `improved`.
+        The diagnostics of each epoch: `epoch`, what the stage says, learning rates, and `improved`. Without
+        seconds, so that equal runs have equal histories.
     """
-    history, stale, identity = [], 0, digest(recipe | {"code": code_digest(), "torch": torch.__version__})
+    history, seconds, stale = [], [], 0
+    resume, identity = state_path(out), digest(recipe | {"code": code_digest(), "torch": torch.__version__})
     if saved := load_state(resume, identity):
         stage.load_state_dict(saved["stage"])
-        history, stale = json.loads(saved["history"]), saved["stale"]
+        history, seconds, stale = json.loads(saved["history"]), saved["seconds"], saved["stale"]
         log.info("resumed after epoch %d from %s", len(history), resume)
     last_save = time.monotonic()
     while len(history) < epochs and stale < patience:
@@ -67,13 +79,34 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, resume: Path, recip
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
         diagnostics = stage.train_epoch(epoch)
         validation, improved = stage.validate(epoch)
-        history.append({"epoch": epoch, **diagnostics, **validation, "improved": improved})
+        rates = learning_rates(stage.optimizer)
+        history.append({"epoch": epoch, **diagnostics, **validation, **rates, "improved": improved})
+        seconds.append(time.monotonic() - started)
         stale = 0 if improved else stale + 1
-        log.info("epoch %d/%d  %s  %.1f s", epoch, epochs, summary(history[-1]), time.monotonic() - started)
+        log.info("epoch %d/%d  %s  %.1f s", epoch, epochs, summary(history[-1]), seconds[-1])
         if time.monotonic() - last_save > SAVE_SECONDS:
-            save_state(resume, identity, stage, history, stale)
+            save_state(resume, identity, stage, history, seconds, stale)
             last_save = time.monotonic()
+    with files.whole(out.with_suffix(".csv")) as partial:
+        table = pd.DataFrame(history, columns=None if history else ["epoch"]).assign(seconds=seconds)
+        table.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
     return history
+
+
+def state_path(out: Path) -> Path:
+    """Where the state of an unfinished run is kept."""
+    return out.with_suffix(".resume")
+
+
+def finished(out: Path) -> None:
+    """Remove the state of a run whose checkpoint is written."""
+    state_path(out).unlink(missing_ok=True)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """lr, and lr_text where the text encoder is trained."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return {"lr": rates[0]} | ({"lr_text": rates[1]} if len(rates) > 1 else {})
 
 
 def summary(record: dict) -> str:
@@ -91,10 +124,13 @@ def code_digest() -> str:
     return digest({path.name: files.sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))})
 
 
-def save_state(path: Path, identity: str, stage: Stage, history: list[dict], stale: int) -> None:
+def save_state(
+    path: Path, identity: str, stage: Stage, history: list[dict], seconds: list[float], stale: int
+) -> None:
     state = {
         "identity": identity,
         "history": json.dumps(history),
+        "seconds": seconds,
         "stale": stale,
         "stage": stage.state_dict(),
     }
@@ -152,7 +188,9 @@ class Losses:
         finite = matrix.isfinite().all(dim=1)
         if not finite.all():
             step = int((~finite).nonzero()[0])
-            rates = ", ".join(f"{group['lr']:g}" for group in optimizer.param_groups) if optimizer else "none"
+            rates = (
+                ", ".join(f"{k} {v:g}" for k, v in learning_rates(optimizer).items()) if optimizer else "none"
+            )
             raise DivergedError(
                 f"the loss is not finite at step {step + 1} of {len(matrix)}: "
                 + ", ".join(f"{n} {v:g}" for n, v in zip(self.names, matrix[step].tolist(), strict=True))

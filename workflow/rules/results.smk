@@ -1,6 +1,16 @@
 # From checkpoints to numbers: consistency subsets, evaluation, tables, report.
 
 
+def of_first_variant(file):
+    """Pattern of a file of each seed of the variant that stands first in `table`."""
+    return expand(
+        "results/{{dataset}}/{variant}/seed{seed}/{file}",
+        variant=config["tables"]["table"][0],
+        seed=config["seeds"],
+        file=file,
+    )
+
+
 rule consistency:
     input:
         features="results/{dataset}/features.h5",
@@ -40,7 +50,7 @@ rule table:
     input:
         metrics=lambda w: expand(
             "results/{{dataset}}/{variant}/seed{seed}/metrics.json",
-            variant=config["tables"][w.table],
+            variant=compared(w.dataset, w.table),
             seed=config["seeds"],
         ),
         code=code("tables"),
@@ -56,20 +66,13 @@ rule table:
 rule report:
     input:
         table="results/{dataset}/table.csv",
-        predictions=lambda w: expand(
-            "results/{{dataset}}/{variant}/seed{seed}/predictions.csv",
-            variant=config["tables"]["table"][0],
-            seed=config["seeds"],
-        ),
+        predictions=of_first_variant("predictions.csv"),
+        metrics=of_first_variant("metrics.json"),
         pretrained=lambda w: [
             pretrained(w.dataset, config["tables"]["table"][0], seed)
             for seed in config["seeds"]
         ],
-        finetuned=lambda w: expand(
-            "results/{{dataset}}/{variant}/seed{seed}/finetune.safetensors",
-            variant=config["tables"]["table"][0],
-            seed=config["seeds"],
-        ),
+        finetuned=of_first_variant("finetune.safetensors"),
         quarantine="results/{dataset}/quarantine.csv",
         code=code("report"),
         template=str(PACKAGE / "assets/report.html.j2"),

@@ -8,6 +8,7 @@ rule pretrain:
     output:
         weights="results/{dataset}/{variant}/seed{seed}/pretrain.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/pretrain.json",
+        epochs="results/{dataset}/{variant}/seed{seed}/pretrain.csv",
     log:
         "results/{dataset}/logs/pretrain-{variant}-{seed}.log",
     benchmark:
@@ -31,6 +32,7 @@ rule finetune:
     output:
         weights="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/finetune.json",
+        epochs="results/{dataset}/{variant}/seed{seed}/finetune.csv",
     log:
         "results/{dataset}/logs/finetune-{variant}-{seed}.log",
     benchmark:

@@ -11,6 +11,7 @@ report.write(
     variant=snakemake.params.variant,
     table=source.table,
     predictions=source.predictions,
+    metrics=source.metrics,
     pretrained=source.pretrained,
     finetuned=source.finetuned,
     quarantine=source.quarantine,
