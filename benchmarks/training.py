@@ -20,6 +20,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from cmc import dataset, encoder, store
+from cmc.attention import CPUAttention
 from cmc.features import Features
 from cmc.finetune import FinetuneSettings, Finetuning
 from cmc.model import Dimensions, MultimodalModel
@@ -76,6 +77,29 @@ class Clock:
         self.cpu, self.wall = time.process_time() - self.start[0], time.perf_counter() - self.start[1]
 
 
+class AttentionClock:
+    """CPU seconds within the attention of CMC's encoders, forward and backward, on a CPU."""
+
+    def __init__(self) -> None:
+        self.cpu = 0.0
+        for name in ("forward", "backward"):
+            setattr(CPUAttention, name, staticmethod(self.timed(getattr(CPUAttention, name))))
+
+    def timed(self, function):
+        def wrapped(*args):
+            start = time.process_time()
+            result = function(*args)
+            self.cpu += time.process_time() - start
+            return result
+
+        return wrapped
+
+
+def show_shares(whole: float, attention: float, bert: float = 0.0) -> None:
+    shares = {"BERT": bert, "attention": attention, "the rest": whole - bert - attention}
+    print("  of that: " + ", ".join(f"{name} {part / whole:.0%}" for name, part in shares.items()))
+
+
 def show(what: str, clock: Clock, share: float = 1.0) -> None:
     """Print a row; `share` is what part of a whole epoch was timed."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -90,9 +114,11 @@ def time_pretraining(dims: Dimensions, train, valid, args) -> None:
     stage = Pretraining(dims, PretrainSettings(), train, valid, HAS0, batches, args.device)
     if args.warm:
         stage.train_epoch(1)
+    attention = AttentionClock()
     with Clock() as training:
         stage.train_epoch(2)
     show("stage 1, training", training)
+    show_shares(training.cpu, attention.cpu)
     with Clock() as validation:
         stage.validate(2)
     show("stage 1, validation", validation)
@@ -121,9 +147,11 @@ def time_finetuning(dims: Dimensions, train, valid, args) -> None:
     show("BERT-base alone, real tokens", alone, share)
     model = MultimodalModel(dims).to(args.device)
     stage = Finetuning(model, FinetuneSettings(), train, valid, labels, HAS0, lambda epoch: chosen, bert)
+    attention = AttentionClock()
     with Clock() as training:
         stage.train_epoch(1)
     show("stage 2, training", training, share)
+    show_shares(training.cpu, attention.cpu, alone.cpu)
     print(f"stage 2 / BERT alone: {training.cpu / alone.cpu:.2f}")
 
 

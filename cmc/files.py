@@ -1,6 +1,8 @@
 """Files written whole or not at all, and their checksums. Standard library alone."""
 
+import glob
 import hashlib
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,9 @@ from pathlib import Path
 def whole(path: str | Path) -> Iterator[Path]:
     """A name beside `path` to write to; the file gets its own name once the block ends well, and is gone if not.
 
+    What a killed process left half written is removed. Should that process live on, since only the one that
+    watched it was killed, it fails when it wants to rename its file, and spoils nothing.
+
     Yields
     ------
     Path
@@ -17,7 +22,9 @@ def whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    for abandoned in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"):
+        abandoned.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
         yield partial
         partial.replace(path)
