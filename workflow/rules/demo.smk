@@ -12,7 +12,7 @@ rule demo_video:
     log:
         "results/demo/logs/demo_{video}.log",
     benchmark:
-        "results/demo/benchmarks/demo_{video}.tsv"
+        "results/demo/benchmarks/demo_video-{video}.tsv"
     params:
         clips=lambda w: [vars(c) for c in DEMO if c.video_id == w.video],
     script:

@@ -2,6 +2,10 @@
 # Or, for a data set of `source: features`, from an official feature file.
 
 
+# A gate that changes no result: as a resource it reruns nothing. Resources are whole numbers or text.
+MAX_SHARE = str(config["quarantine"]["max_share"])
+
+
 def of_source(source):
     """Wildcard pattern of the data sets of a source; one that never matches if there are none."""
     return (
@@ -131,7 +135,11 @@ rule quarantine:
         vision=shard_files("vision"),
         code=code("extract"),
     output:
-        "results/{dataset}/quarantine.csv",
+        report(
+            "results/{dataset}/quarantine.csv",
+            caption="../report/quarantine.rst",
+            category="{dataset}",
+        ),
     log:
         "results/{dataset}/logs/quarantine.log",
     wildcard_constraints:
@@ -156,8 +164,8 @@ rule features:
         "results/{dataset}/benchmarks/features.tsv"
     wildcard_constraints:
         dataset=of_source("raw"),
-    params:
-        max_share=config["quarantine"]["max_share"],
+    resources:
+        max_share=MAX_SHARE,
     script:
         "../scripts/features.py"
 
@@ -176,9 +184,10 @@ rule import_features:
         "results/{dataset}/benchmarks/import_features.tsv"
     wildcard_constraints:
         dataset=of_source("features"),
+    resources:
+        max_share=MAX_SHARE,
     params:
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
-        max_share=config["quarantine"]["max_share"],
         encoder=text_encoder_of,
     script:
         "../scripts/import_features.py"

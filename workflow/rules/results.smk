@@ -56,7 +56,11 @@ rule table:
         code=code("tables"),
         published=str(PACKAGE / "assets/published.csv"),
     output:
-        "results/{dataset}/{table}.csv",
+        report(
+            "results/{dataset}/{table}.csv",
+            caption="../report/table.rst",
+            category="{dataset}",
+        ),
     log:
         "results/{dataset}/logs/{table}.log",
     script:
@@ -77,10 +81,40 @@ rule report:
         code=code("report"),
         template=str(PACKAGE / "assets/report.html.j2"),
     output:
-        "results/{dataset}/report.html",
+        report(
+            "results/{dataset}/report.html",
+            caption="../report/report.rst",
+            category="{dataset}",
+        ),
     log:
         "results/{dataset}/logs/report.log",
     params:
         variant=config["tables"]["table"][0],
     script:
         "../scripts/report.py"
+
+
+rule provenance:
+    input:
+        data=lambda w: (
+            features_file(w)
+            if config["datasets"][w.dataset]["source"] == "features"
+            else label_file(w)
+        ),
+        encoder="results/{dataset}/text_encoder.json",
+        features="results/{dataset}/features.h5",
+        table="results/{dataset}/table.csv",
+        code=code("provenance"),
+    output:
+        report(
+            "results/{dataset}/provenance.json",
+            caption="../report/provenance.rst",
+            category="{dataset}",
+        ),
+    log:
+        "results/{dataset}/logs/provenance.log",
+    params:
+        config=lambda w: settings_of(w.dataset),
+        benchmarks="results/{dataset}/benchmarks",
+    script:
+        "../scripts/provenance.py"

@@ -10,5 +10,5 @@ extract.gather(
     source.quarantine,
     {"text": source.text, "audio": source.audio, "vision": source.vision},
     snakemake.output[0],
-    snakemake.params.max_share,
+    float(snakemake.resources.max_share),
 )

@@ -11,6 +11,6 @@ official.import_features(
     result.features,
     result.quarantine,
     label_range=params.label_range,
-    max_share=params.max_share,
+    max_share=float(snakemake.resources.max_share),
     vocabulary=text.vocabulary_size(params.encoder),
 )

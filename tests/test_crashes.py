@@ -1,0 +1,122 @@
+"""Whatever kills a run, the documented command ends it, with the bytes of an undisturbed run."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from small_run import ONE_EPOCH, command, snakemake
+
+from cmc import files
+
+KILLS = 15
+CONFIG = ONE_EPOCH | {
+    "seeds": [1],
+    "features": {"shards": {"text": 4, "audio": 4, "vision": 4}},
+    "pretrain": {"epochs": 30, "patience": 30},
+    "finetune": {"epochs": 6, "patience": 6},
+}
+OF_SEED = ("pretrain.safetensors", "finetune.safetensors", "predictions.csv", "metrics.json")
+COMPARED = (
+    *("corpus/label.csv", "features.h5", "table.csv", "subsets.csv", "quarantine.csv"),
+    *(f"cmc/seed1/{name}" for name in OF_SEED),
+)
+
+pytestmark = pytest.mark.slow
+
+
+def results(folder):
+    return {name: files.sha256(folder / "results/demo" / name) for name in COMPARED}
+
+
+def start(folder, *targets):
+    """Snakemake in a process group of its own."""
+    (folder / "run.log").touch()
+    with open(folder / "run.log", "ab") as log:
+        line = command(folder, *targets, config=CONFIG)
+        return subprocess.Popen(line, stdout=log, stderr=log, start_new_session=True)
+
+
+def jobs_of(group):
+    """Process ids of the scripts that a run has started."""
+    found = subprocess.run(
+        ["ps", "-eo", "pid=,pgid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    lines = [line.split(None, 2) for line in found.splitlines()]
+    return [int(pid) for pid, pgid, args in lines if int(pgid) == group and ".snakemake/scripts/" in args]
+
+
+def kill(run, what, chance):
+    if what == "job":
+        if jobs := jobs_of(run.pid):
+            os.kill(chance.choice(jobs), signal.SIGKILL)
+    elif what == "snakemake":
+        os.kill(run.pid, signal.SIGKILL)  # its jobs live on
+    else:
+        os.killpg(run.pid, signal.SIGKILL)
+
+
+@pytest.mark.timeout(3000)
+def test_kills_at_random_moments(tmp_path_factory):
+    undisturbed, killed = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("killed")
+    snakemake(undisturbed, "results/demo/table.csv", config=CONFIG)
+    seed = random.randrange(1000)
+    print("seed", seed)
+    chance, kills = random.Random(seed), 0
+    while kills < KILLS:
+        run = start(killed, "results/demo/table.csv")
+        try:
+            run.wait(chance.uniform(4, 20))
+            break  # it came to its end between kills
+        except subprocess.TimeoutExpired:
+            kill(run, ("job", "snakemake", "group")[kills % 3], chance)
+            kills += 1
+            run.wait()
+        snakemake(killed, "--unlock", config=CONFIG)
+    print(kills, "kills")
+    assert kills >= 6
+    snakemake(killed, "results/demo/table.csv", config=CONFIG)
+    assert results(killed) == results(undisturbed)
+    time.sleep(1)  # orphans, if there still are any
+    assert not [path for path in (killed / "results").rglob("*") if "partial" in path.name]
+    assert not list((killed / "results").rglob("*.resume"))
+
+
+def mounted(folder, options, line):
+    """Run a command where `folder` is a small or read-only file system of its own."""
+    script = f'mount -t tmpfs -o {options} tmpfs "$1" && shift && exec "$@"'
+    return subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(folder), *line],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [("size=1m", "No space left on device"), ("ro", "Read-only file system")]
+)
+def test_a_disk_that_takes_nothing(tmp_path, options, reason):
+    (tmp_path / "results").mkdir()
+    if mounted(tmp_path / "results", options, ["true"]).returncode:
+        pytest.skip("this system lets nobody mount a file system of their own")
+    line = command(tmp_path, "results/demo/features.h5", config=CONFIG)
+    script = 'cd "$1"; shift; "$@"; find results -name ".*partial*" | sed "s/^/left: /"'
+    ran = mounted(tmp_path / "results", options, ["sh", "-c", script, "sh", str(tmp_path), *line])
+    assert reason in ran.stdout + ran.stderr
+    assert "left: " not in ran.stdout
+
+
+def test_a_second_run_at_once_is_refused(tmp_path):
+    run = start(tmp_path, "results/demo/features.h5")
+    try:
+        while not jobs_of(run.pid):
+            time.sleep(0.1)
+        output = snakemake(tmp_path, "results/demo/features.h5", config=CONFIG, check=False)
+        assert "Directory cannot be locked" in output and str(tmp_path) in output
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,17 @@
+import job
+
+job.start(snakemake)
+
+import os
+
+from cmc import provenance
+
+source = snakemake.input
+provenance.write(
+    snakemake.output[0],
+    command=os.environ.get("CMC_COMMAND"),
+    config=snakemake.params.config,
+    inputs=[source.data, source.encoder],
+    results=[source.features, source.table],
+    benchmarks=snakemake.params.benchmarks,
+)
