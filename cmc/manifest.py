@@ -101,7 +101,9 @@ def read(path: str | Path, label_range: tuple[float, float]) -> Manifest:
             seen.add(name)
             manifest.clips.append(entry)
         except ValueError as reason:
-            manifest.refused.append((name, "manifest", str(reason)))
+            # an id may be refused for line breaks, which the list could not hold
+            shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+            manifest.refused.append((shown, "manifest", str(reason)))
     if not manifest.clips and not manifest.refused:
         raise ManifestError(f"{path} has a header and no rows")
     return manifest

@@ -4,7 +4,7 @@ import re
 import pandas as pd
 import pytest
 
-from cmc import manifest
+from cmc import manifest, quarantine
 
 HEADER = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode\n"
 
@@ -191,3 +191,9 @@ def test_tables_are_written(tmp_path):
         tmp_path / "clips.csv"
     ).read_text() == 'clip,video,text,split,M,T,A,V\nv$_$1,v,"a, b",train,0.2,,,\n'
     assert (tmp_path / "refused.csv").read_text().startswith("clip,stage,reason\nv$_$1,manifest,duplicate id")
+
+
+def test_a_refused_id_with_line_breaks_is_one_row_of_the_list(tmp_path):
+    found = read(tmp_path, HEADER + 'v,"1\r\n2\0",fine,0,,,,Neutral,train\nv,3,fine,0,,,,Neutral,train\n')
+    manifest.write(found, tmp_path / "clips.csv", tmp_path / "refused.csv")
+    assert quarantine.read(tmp_path / "refused.csv")["clip"].tolist() == [r"v$_$1\r\n2\x00"]
