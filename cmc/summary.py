@@ -89,7 +89,8 @@ def summarise(
         label_classes  clips of each class by each label, and those without the label: absent
         label_steps    clips of each value by each label; of 20 bins if there are more than 50 values
         agreement      share in [0, 1] of the clips with both labels whose classes are the same
-        consistency    clips in MSC and MSI by each rule of `cmc.consistency`, clips in neither, and why
+        consistency    clips in MSC and MSI by each rule of `cmc.consistency`, and clips in neither
+        no_subset      why clips are in neither
         lengths        of each modality, in tokens or frames
         nothing_found  share in [0, 1] of the frames in which nothing was found
         leakage        source videos, and transcripts (whatever their case), that are in more than one split;
@@ -108,6 +109,7 @@ def summarise(
         *each(clips, "label_steps", lambda part: histogram(part, *steps)),
         *each(clips, "agreement", agreement),
         *each(clips, "consistency", subsets),
+        *each(clips, "no_subset", no_subset),
         *each(clips, "lengths", lengths),
         *each(clips, "nothing_found", nothing_found),
         *each(clips, "leakage", leakage),
@@ -244,8 +246,12 @@ def subsets(part: pd.DataFrame) -> Iterator[Count]:
         if parts["unlabelled"] < len(part):
             yield from ((f"{rule} {name}", len(parts[name])) for name in consistency.SUBSETS)
     yield "in neither", parts["unlabelled"]  # by either rule
-    if parts["reason"]:
-        yield "reason", parts["reason"]
+
+
+def no_subset(part: pd.DataFrame) -> Iterator[Count]:
+    reason = consistency.split(part, "three_class")["reason"]  # either rule has the same
+    if reason:
+        yield "reason", reason
 
 
 def lengths(part: pd.DataFrame) -> Iterator[Count]:
@@ -325,7 +331,12 @@ def page(table: pd.DataFrame, dataset: str) -> str:
         "Quarantine: entries by stage and reason": by_split(table, "quarantine"),
     }
     parts = [f"# {escaped(dataset)}", "\n".join(f"- **{escaped(concern)}**" for concern in concerns(table))]
-    parts += [f"## {title}\n\n{grid(frame)}" for title, frame in sections.items() if len(frame)]
+    notes = table.loc[(table["section"] == "no_subset") & (table["split"] == ALL), "value"]
+    for title, frame in sections.items():
+        if len(frame):
+            parts.append(f"## {title}\n\n{grid(frame)}")
+        if title.startswith("Consistency"):
+            parts += notes.map(escaped).tolist()
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -97,7 +97,7 @@ def test_what_is_not_known_is_no_row(tmp_path):
     assert section(values, "agreement") == {}
     for split in ("train", "valid", "test", "all"):
         found = section(values, "consistency", split)
-        assert set(found) == {"in neither", "reason"} and "no clip has" in found["reason"]
+        assert set(found) == {"in neither"} and "no clip has" in values["no_subset", split, "reason"]
     assert section(values, "label_classes", "train") == {
         "M negative": "1", "M neutral": "1", "M positive": "1",
         "M absent": "0", "T absent": "3", "A absent": "3", "V absent": "3",
@@ -144,7 +144,8 @@ def test_subsets_are_counted_by_both_rules(tmp_path):
     assert values["consistency", "valid", "three_class msc"] == "0"
     assert values["consistency", "valid", "two_class msc"] == "1"
     assert values["consistency", "test", "in neither"] == "1"
-    assert values["consistency", "test", "reason"].startswith("1 of 2 clips")
+    assert values["no_subset", "test", "reason"].startswith("1 of 2 clips")
+    assert section(values, "no_subset", "train") == {}
 
 
 def test_lengths_and_frames_in_which_nothing_was_found(tmp_path, monkeypatch):
@@ -235,6 +236,7 @@ def test_nothing_worrying_is_said_where_there_is_nothing(tmp_path, caplog):
 def test_the_page_holds_well_formed_tables(tmp_path):
     _, page = written(tmp_path)
     assert page.startswith("# mine\n") and "## Quarantine" in page
+    assert "\n\n1 of 6 clips lack a unimodal label" in page
     blocks = [block.splitlines() for block in page.split("\n\n") if block.startswith("|")]
     assert len(blocks) == page.count("\n## ") == 11
     for lines in blocks:
