@@ -5,7 +5,9 @@ Light on purpose, standard library alone: the workflow reads label files before 
 
 import csv
 import io
+import logging
 import math
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -14,9 +16,12 @@ from pathlib import Path
 
 from cmc import SPLITS, files
 
+log = logging.getLogger(__name__)
+
 LABEL_FILES = ("label.csv", "meta.csv")
-EXTENSIONS = (".mp4", ".mkv", ".avi", ".mov", ".webm")
-ENCODINGS = ("utf-8-sig", "gb18030")  # with or without byte order mark; Chinese Windows
+EXTENSIONS = (".mp4", ".mkv", ".avi", ".mov", ".webm")  # or in upper case
+LONGEST_NAME = 255 - max(map(len, EXTENSIONS))  # bytes that file systems take, less the extension
+DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # that are not the comma
 REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
 UNIMODAL = {"T": "label_T", "A": "label_A", "V": "label_V"}
 SEPARATOR = "$_$"  # between video and clip in an id, as in the official feature files
@@ -96,42 +101,86 @@ def read(path: str | Path, label_range: tuple[float, float]) -> Manifest:
             seen.add(name)
             manifest.clips.append(entry)
         except ValueError as reason:
-            manifest.refused.append((name, "manifest", str(reason)))
+            # an id may be refused for line breaks, which the list could not hold
+            shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+            manifest.refused.append((shown, "manifest", str(reason)))
     if not manifest.clips and not manifest.refused:
         raise ManifestError(f"{path} has a header and no rows")
     return manifest
 
 
 def rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and fields of each row."""
-    raw = Path(path).read_bytes()
-    for encoding in ENCODINGS:
-        try:
-            text = raw.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        raise ManifestError(f"{path} is neither {' nor '.join(ENCODINGS)} text; save it as UTF-8 CSV")
-    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+    """Line number and fields of each row, rows of nothing but commas left out."""
+    text, line = decoded(path), 0
+    # strict: a quote that is never closed would swallow the rows behind it
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
     try:
-        header = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = header
-        if missing := [name for name in REQUIRED if name not in header]:
-            raise ManifestError(
-                f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                f"found {', '.join(header) or 'nothing'}. It must be comma-separated with a header line."
-            )
+        reader.fieldnames = header = [name.strip() for name in reader.fieldnames or []]
+        check_header(path, header)
+        line = reader.line_num
         for row in reader:
-            yield reader.line_num, row
+            line = reader.line_num
+            if any(row.values()):
+                yield line, row
     except csv.Error as error:
-        raise ManifestError(f"{path}, line {reader.line_num}: {error}") from None
+        raise ManifestError(
+            f"{path}: the row that begins on line {line + 1} is no CSV ({error}). Put texts that hold quotes, "
+            'commas or line breaks in double quotes, and write a quote inside them twice: "he said ""no"""'
+        ) from None
+
+
+def decoded(path: str | Path) -> str:
+    """The file's text: UTF-8, with or without byte order mark, or GBK."""
+    raw = Path(path).read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = f"byte {raw[error.start]:#04x} at {error.start}"
+    try:
+        text = raw.decode("gb18030")  # GBK and all that it lacks
+    except UnicodeDecodeError:
+        text = None
+    if text is None or not chinese(text):
+        raise ManifestError(f"{path} is neither UTF-8 ({place}) nor Chinese in GBK; save it as UTF-8 CSV")
+    log.info("%s is no UTF-8 and was read as GBK", path)
+    return text
+
+
+def chinese(text: str) -> bool:
+    """Whether text that was decoded as GBK can be that.
+
+    Western 8-bit text decodes too, to characters that nobody writes: the common ones, which are all of
+    GB 2312, need two bytes of 0xa1 or more, so two accented letters in a row.
+    """
+    beyond_ascii = [character for character in text if not character.isascii()]
+    common = len("".join(beyond_ascii).encode("gb2312", errors="ignore")) // 2
+    return common > len(beyond_ascii) / 2
+
+
+def check_header(path: str | Path, header: list[str]) -> None:
+    missing = [name for name in REQUIRED if name not in header]
+    if missing and len(header) == 1:
+        for delimiter, name in DELIMITERS.items():
+            if delimiter in header[0]:
+                raise ManifestError(
+                    f"{path} has {name} between its columns; expected commas. Save it as comma-separated CSV; "
+                    f"its header is {header[0]!r}"
+                )
+    if missing:
+        raise ManifestError(
+            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+            f"found {', '.join(header) or 'nothing'}. Its first line must name the columns, with commas between."
+        )
+    if twice := [name for name in (*REQUIRED, *UNIMODAL.values()) if header.count(name) > 1]:
+        raise ManifestError(f"{path} has the column {twice[0]} {header.count(twice[0])} times; leave one")
 
 
 def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> Clip:
     """A row as a Clip; ValueError says what is wrong with it."""
     for column in ("video_id", "clip_id"):
         plain_name(row[column].strip(), column)
+    if name.partition(SEPARATOR)[0] != row["video_id"].strip():
+        raise ValueError(f"video_id {row['video_id']!r} runs into the {SEPARATOR!r} that ends it in {name!r}")
     if None in row:
         raise ValueError(f"the row has {len(row[None])} fields more than the header; quote texts with commas")
     split = row["mode"].strip().lower()
@@ -139,6 +188,8 @@ def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> C
         raise ValueError(f"unknown split {row['mode']!r}; expected {', '.join(SPLITS)}")
     if not row["text"].strip():
         raise ValueError("empty transcript")
+    if "\0" in row["text"]:
+        raise ValueError("the transcript holds a NUL character")
     labels = {"M": number(row["label"], "label", label_range)}
     for letter, column in UNIMODAL.items():
         if row.get(column, "").strip():
@@ -150,8 +201,12 @@ def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> C
 
 def plain_name(value: str, column: str) -> None:
     """Refuse ids that would leave the data set's folder, or that file names or the workflow can't hold."""
-    if not value or value in (".", "..") or re.search(r"[/\\{}\x00-\x1f\x7f]", value):
+    if value in ("", ".", "..") or re.search(r"[/\\{}\x00-\x1f\x7f-\x9f\u2028\u2029]", value):
         raise ValueError(f"{column} {value!r} is no plain file name")
+    if len(value.encode()) > LONGEST_NAME:
+        raise ValueError(
+            f"{column} {value[:20]!r}... has {len(value.encode())} bytes; no file name is that long"
+        )
 
 
 def number(text: str, column: str, label_range: tuple[float, float]) -> float:
@@ -175,10 +230,12 @@ def video_path(root: str | Path, clip: str) -> Path:
     """
     video, name = clip.split(SEPARATOR, 1)
     stem = Path(root) / "Raw" / video / name
-    path = next((p for p in (Path(f"{stem}{ext}") for ext in EXTENSIONS) if p.is_file()), Path(f"{stem}.mp4"))
-    if not path.resolve().is_relative_to(Path(root).resolve()):
+    names = (Path(f"{stem}{spelling}") for ext in EXTENSIONS for spelling in (ext, ext.upper()))
+    path = next((p for p in names if p.is_file()), Path(f"{stem}.mp4"))
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise ManifestError(
-            f"{path} is a link out of {root}; copy the video in, or make {root} itself the link"
+            f"{path} leads out of {root}, to {os.path.realpath(path)}; copy the video in, or make {root} "
+            "itself the link"
         )
     return path
 

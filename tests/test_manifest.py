@@ -1,8 +1,10 @@
 import math
+import re
 
+import pandas as pd
 import pytest
 
-from cmc import manifest
+from cmc import manifest, quarantine
 
 HEADER = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode\n"
 
@@ -27,10 +29,43 @@ def test_ids_stay_text(tmp_path):
     assert (clip.M, clip.T, clip.A, clip.V, clip.split) == (0.4, 1, -0.2, 0, "train")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
-def test_encodings(tmp_path, encoding):
-    [clip] = read(tmp_path, HEADER + "v,1,我很高兴,1,1,1,1,Positive,test\n", encoding).clips
-    assert clip.text == "我很高兴"
+def test_ids_that_look_like_something_else_come_back_as_they_are(tmp_path):
+    ids = ["0001", "NA", "1e5", "None", "-0", "03_0", "a b", "视频"]
+    found = read(tmp_path, HEADER + "".join(f"{i},{i},fine,0,,,,Neutral,train\n" for i in ids))
+    manifest.write(found, tmp_path / "clips.csv", tmp_path / "refused.csv")
+    table = pd.read_csv(tmp_path / "clips.csv", dtype=str, keep_default_na=False)
+    assert table["video"].tolist() == ids and table["clip"].tolist() == [f"{i}$_${i}" for i in ids]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gbk", "gb18030"])
+def test_encodings_and_line_ends(tmp_path, encoding, line_end):
+    table = HEADER + 'v,1,"我很高兴, 真的",1,1,1,1,Positive,test\nv,2,好,0,,,,Neutral,train\n'
+    found = read(tmp_path, table.replace("\n", line_end), encoding)
+    assert [clip.text for clip in found.clips] == ["我很高兴, 真的", "好"] and not found.refused
+    assert (found.clips[0].V, found.clips[1].split) == (1, "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [("it\u2019s fine", "cp1252"), ("“well”", "cp1252"), ("très bien, ça va", "latin-1"), ("很好", "utf-16")],
+)
+def test_other_encodings_are_refused_not_garbled(tmp_path, text, encoding):
+    with pytest.raises(manifest.ManifestError, match=r"label\.csv is neither UTF-8 \(byte 0x.* GBK; save it"):
+        read(tmp_path, HEADER + f'v,1,"{text}",1,1,1,1,Positive,test\n', encoding)
+
+
+def test_the_annotation_may_be_spelled_anyhow_or_be_absent(tmp_path):
+    spellings = ["Positive", "positive", "POS", "Weakly Positive", "积极", "1", ""]
+    rows = "".join(f"v,{i},fine,0.2,,,,{spelling},train\n" for i, spelling in enumerate(spellings))
+    assert len(read(tmp_path, HEADER + rows).clips) == len(spellings)
+
+
+def test_spaces_around_fields_and_empty_rows_do_not_count(tmp_path):
+    header = "video_id ,clip_id ,text ,label ,label_T ,label_A ,label_V ,annotation ,mode\n"
+    found = read(tmp_path, header + "v ,0001 ,fine ,0.2 , , , ,Neutral , Train\n,,,,,,,,\n\n")
+    assert [(c.clip, c.text, c.split) for c in found.clips] == [("v$_$0001", "fine", "train")]
+    assert math.isnan(found.clips[0].T) and not found.refused
 
 
 def test_unimodal_labels_may_be_absent(tmp_path):
@@ -50,44 +85,87 @@ def test_unimodal_labels_may_be_absent(tmp_path):
         ("v,2,x,much,0,0,0,Positive,train\n", "label 'much' is no number"),
         ("v,2,x,1,0,0,0,Positive,dev\n", "unknown split 'dev'"),
         ("v,2,  ,1,0,0,0,Positive,train\n", "empty transcript"),
+        ("v,2,a\0b,1,0,0,0,Positive,train\n", "NUL"),
         ("../v,2,x,1,0,0,0,Positive,train\n", "no plain file name"),
         ("v,/etc/passwd,x,1,0,0,0,Positive,train\n", "no plain file name"),
         ("v,{clip},x,1,0,0,0,Positive,train\n", "no plain file name"),
+        ("..,2,x,1,0,0,0,Positive,train\n", r"video_id '\.\.' is no plain file name"),
+        (r"v,C:\2,x,1,0,0,0,Positive,train" + "\n", "no plain file name"),
+        ("v,a\u2028b,x,1,0,0,0,Positive,train\n", "no plain file name"),
+        (",2,x,1,0,0,0,Positive,train\n", "video_id '' is no plain file name"),
+        (f"v,{'二' * 90},x,1,0,0,0,Positive,train\n", "has 270 bytes"),
+        ("v$_$w,2,x,1,0,0,0,Positive,train\n", "runs into"),
+        ("v$_,2,x,1,0,0,0,Positive,train\n", "runs into"),
         ("v,2,a, b,1,0,0,0,Positive,train\n", "more than the header"),
         ("v,2\n", "unknown split ''"),
     ],
 )
 def test_rows_that_cannot_be_used_are_listed(tmp_path, row, expected):
-    import re
-
     assert re.search(expected, reason(tmp_path, row))
 
 
-def test_files_that_cannot_be_used_stop(tmp_path):
-    with pytest.raises(manifest.ManifestError, match="lacks the columns clip_id, mode"):
-        read(tmp_path, "video_id,text,label\nv,x,1\n")
-    with pytest.raises(manifest.ManifestError, match="comma-separated"):
-        read(tmp_path, HEADER.replace(",", ";"))
-    with pytest.raises(manifest.ManifestError, match="no rows"):
-        read(tmp_path, HEADER)
-    with pytest.raises(manifest.ManifestError, match="UTF-8"):
-        (tmp_path / "label.csv").write_bytes(b"\xff\xfe\xfa\xff")
-        manifest.read(tmp_path / "label.csv", (-1, 1))
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("", r"lacks the columns .*; found nothing"),
+        ("video_id,text,label\nv,x,1\n", "lacks the columns clip_id, mode; found video_id, text, label"),
+        ("v,1,fine,0,0,0,0,Neutral,train\n", "found v, 1, fine.* first line must name the columns"),
+        (HEADER.replace(",", ";"), "has semicolons between its columns; expected commas.*'video_id;clip_id;"),
+        (HEADER.replace(",", "\t"), "has tabs between its columns; expected commas"),
+        (HEADER.replace("label_T", "label"), "has the column label 2 times"),
+        (HEADER, "no rows"),
+        (HEADER + 'v,1,"he said ""no""",0,,,,N,train\nv,2,"never closed,0,,,,N,train\nv,3,x,0,,,,N,train\n',
+         "row that begins on line 3 is no CSV .*quote"),
+        (HEADER + 'v,1,"a" b,0,,,,N,train\n', "row that begins on line 2 is no CSV"),
+        (HEADER + f"v,1,{'x' * 200_000},0,,,,N,train\n", "row that begins on line 2 .*limit"),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_used_stop(tmp_path, table, expected):
+    with pytest.raises(manifest.ManifestError, match=rf"label\.csv.*{expected}"):
+        read(tmp_path, table)
 
 
-def test_links_out_of_the_root_are_refused(tmp_path):
-    root = tmp_path / "data"
-    (root / "Raw" / "v").mkdir(parents=True)
-    (tmp_path / "secret.mp4").touch()
-    (root / "Raw" / "v" / "1.mp4").symlink_to(tmp_path / "secret.mp4")
-    with pytest.raises(manifest.ManifestError, match="link out of"):
-        manifest.video_path(root, "v$_$1")
+def test_meta_csv_will_do(tmp_path):
+    assert manifest.label_file(tmp_path) is None
+    (tmp_path / "meta.csv").touch()
+    assert manifest.label_file(tmp_path).name == "meta.csv"
+    (tmp_path / "label.csv").touch()
+    assert manifest.label_file(tmp_path).name == "label.csv"
 
 
-def test_other_extensions_are_found(tmp_path):
+@pytest.mark.parametrize(
+    ("link", "there"), [("1.mp4", True), ("1.mp4", False), ("1.MKV", True), (".", True), (".", False)]
+)
+def test_links_out_of_the_root_are_refused(tmp_path, link, there):
+    """A video, or the folder of videos, that is a link to what lies elsewhere, or lay there once."""
+    outside, folder = tmp_path / "secret", tmp_path / "data" / "Raw" / "v"
+    (folder if link != "." else folder.parent).mkdir(parents=True)
+    (folder / link).symlink_to(outside) if link != "." else folder.symlink_to(outside)
+    if there and link == ".":
+        outside.mkdir()
+        (outside / "1.mp4").touch()
+    elif there:
+        outside.touch()
+    with pytest.raises(manifest.ManifestError, match=r"leads out of .*secret.* copy the video in"):
+        manifest.video_path(tmp_path / "data", "v$_$1")
+
+
+def test_links_within_the_root_and_a_root_that_is_a_link_are_fine(tmp_path):
+    (tmp_path / "disk" / "Raw" / "v").mkdir(parents=True)
+    (tmp_path / "disk" / "Raw" / "v" / "1.mp4").touch()
+    (tmp_path / "disk" / "Raw" / "v" / "2.mp4").symlink_to("1.mp4")
+    (tmp_path / "disk" / "Raw" / "v" / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    for name in ("1", "2", "loop"):
+        assert manifest.video_path(tmp_path / "data", f"v$_${name}").name == f"{name}.mp4"
+
+
+@pytest.mark.parametrize("extension", [".mp4", ".mkv", ".avi", ".mov", ".webm"])
+def test_other_extensions_are_found_in_either_case(tmp_path, extension):
     (tmp_path / "Raw" / "v").mkdir(parents=True)
-    (tmp_path / "Raw" / "v" / "1.webm").touch()
-    assert manifest.video_path(tmp_path, "v$_$1").name == "1.webm"
+    for clip, spelling in {"1.2": extension, "NA": extension.upper()}.items():
+        (tmp_path / "Raw" / "v" / f"{clip}{spelling}").touch()
+        assert manifest.video_path(tmp_path, f"v$_${clip}").name == f"{clip}{spelling}"
     assert manifest.video_path(tmp_path, "v$_$2").name == "2.mp4"
 
 
@@ -113,3 +191,9 @@ def test_tables_are_written(tmp_path):
         tmp_path / "clips.csv"
     ).read_text() == 'clip,video,text,split,M,T,A,V\nv$_$1,v,"a, b",train,0.2,,,\n'
     assert (tmp_path / "refused.csv").read_text().startswith("clip,stage,reason\nv$_$1,manifest,duplicate id")
+
+
+def test_a_refused_id_with_line_breaks_is_one_row_of_the_list(tmp_path):
+    found = read(tmp_path, HEADER + 'v,"1\r\n2\0",fine,0,,,,Neutral,train\nv,3,fine,0,,,,Neutral,train\n')
+    manifest.write(found, tmp_path / "clips.csv", tmp_path / "refused.csv")
+    assert quarantine.read(tmp_path / "refused.csv")["clip"].tolist() == [r"v$_$1\r\n2\x00"]

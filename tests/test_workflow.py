@@ -1,16 +1,26 @@
 """The whole DAG, as users run it, on a dozen generated clips and one epoch."""
 
 import csv
+import io
 import json
+import re
 import shutil
 
 import av
 import numpy as np
 import pandas as pd
 import pytest
-from small_run import MINE, ONE_EPOCH, planned, snakemake
+import yaml
+from small_run import MINE, ONE_EPOCH, ROOT, planned, snakemake
 
 from cmc import files
+from cmc.demo import film
+
+BLOCKS = re.findall(  # language, text
+    r"^```(\w*)\n(.*?)^```",
+    (ROOT / "docs/datasets.md").read_text(encoding="utf-8"),
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def test_table_is_written_and_shown(demo):
@@ -66,9 +76,9 @@ def test_snakemakes_own_report_works_offline(demo):
 
 
 def reencode(source, target, picture=True, sound=True):
-    """A copy of a clip, with noise for a picture or without sound."""
+    """A copy of a clip in the container of its new name, with noise for a picture or without sound."""
     rng = np.random.default_rng(0)
-    with av.open(str(source)) as old, av.open(str(target), "w", format="mp4") as new:
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
         video = new.add_stream("libx264", rate=25)
         video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
         audio = new.add_stream("aac", rate=22050) if sound else None
@@ -127,6 +137,67 @@ def test_bad_clips_are_listed_and_the_run_ends_well(demo, tmp_path):
     snakemake(tmp_path, "results/mine/table.csv", config=config)
     table = pd.read_csv(tmp_path / "results/mine/table.csv")
     assert table.loc[(table["model"] == "cmc") & (table["subset"] == "test"), "n"].tolist() == [5]
+
+
+def documented(language, word):
+    """The example in docs/datasets.md that is in a language and holds a word."""
+    [text] = [text for kind, text in BLOCKS if kind == language and word in text]
+    return text
+
+
+def film_clip(row, path, seed):
+    """A generated clip in the container that its name asks for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mp4 = path.with_name("filmed.mp4")
+    moods = (float(row["label_A"]), float(row["label_V"]))
+    film.shoot(row["text"], *moods, speaker_seed=len(row["video_id"]), seed=seed, path=mp4)
+    if path.suffix.lower() != ".mp4":
+        reencode(mp4, path)
+        mp4.unlink()
+    else:
+        mp4.rename(path)
+
+
+def test_a_data_set_of_the_users_own_goes_as_documented(tmp_path):
+    root = tmp_path / "interviews"
+    table = documented("csv", "video_id")
+    rows = {f"{row['video_id']}/{row['clip_id']}": row for row in csv.DictReader(io.StringIO(table))}
+    places = re.findall(r"\S+/\S+\.\S+", documented("", "label.csv"))
+    videos = {place.rsplit(".", 1)[0]: root / "Raw" / place for place in places}
+    assert set(rows) - set(videos) == {"007/0003"} and set(videos) < set(rows)
+    for seed, (clip, path) in enumerate(videos.items()):
+        film_clip(rows[clip], path, seed)
+    assert {path.suffix for path in videos.values()} == {".mp4", ".MP4", ".mkv", ".mov", ".avi"}
+    table = table.replace(rows["anna/0003"]["text"], "火车九点开").replace("\n", "\r\n")
+    (root / "label.csv").write_bytes(table.encode("gbk"))
+
+    mine, quick = tmp_path / "mine.yaml", tmp_path / "quick.yaml"
+    mine.write_text(documented("yaml", "interviews:").replace("/data/interviews", str(root)))
+    quick.write_text(yaml.safe_dump({"seeds": [1], "pretrain": {"epochs": 1}, "finetune": {"epochs": 1}}))
+    targets = ("results/interviews/table.csv", "results/interviews/summary.md")
+    output = snakemake(tmp_path, *targets, "--configfile", str(mine), str(quick))
+
+    results = tmp_path / "results/interviews"
+    scores = pd.read_csv(results / "table.csv")
+    assert scores.loc[(scores["model"] == "cmc") & (scores["subset"] == "test"), "n"].tolist() == [2]
+    assert {"msc", "msi"} < set(scores["subset"])
+    assert "火车九点开" in (results / "manifest.csv").read_text(encoding="utf-8")
+    listed = documented("", "clip,stage,reason").replace("/data/interviews", str(root))
+    assert (results / "quarantine.csv").read_text() == listed
+    assert (results / "summary.md").read_text().startswith(documented("", "# interviews"))
+    counts = pd.read_csv(results / "summary.csv", dtype=str, keep_default_na=False)
+    seconds = counts.loc[(counts["split"] == "all") & (counts["name"] == "seconds"), "value"]
+    assert 20 < float(seconds.item()) < 45  # ten clips of 2 to 4 s
+    assert "published are 7 (difference -1)" in output
+
+
+def test_examples_of_the_documentation_are_configs_and_a_summary_needs_no_training(tmp_path):
+    examples = [text for kind, text in BLOCKS if kind == "yaml"]
+    files = [tmp_path / f"{number}.yaml" for number in range(len(examples))]
+    for file, text in zip(files, examples, strict=True):
+        file.write_text(text)
+    jobs = planned(tmp_path, "results/demo/summary.md", "--configfile", *map(str, files), config=None)
+    assert jobs["summary"] == 1 and not {"consistency", "pretrain", "finetune"} & set(jobs)
 
 
 @pytest.mark.parametrize("dataset", ["chsims", "chsimsv2", "mosi", "mosei"])

@@ -1,4 +1,20 @@
-# From checkpoints to numbers: consistency subsets, evaluation, tables, report.
+# From features and checkpoints to numbers: summary, consistency subsets, evaluation, tables, report.
+
+
+rule summary:
+    input:
+        features="results/{dataset}/features.h5",
+        quarantine="results/{dataset}/quarantine.csv",
+        code=code("summary"),
+    output:
+        csv="results/{dataset}/summary.csv",
+        markdown="results/{dataset}/summary.md",
+    log:
+        "results/{dataset}/logs/summary.log",
+    params:
+        published=lambda w: config["datasets"][w.dataset].get("published_clips"),
+    script:
+        "../scripts/summary.py"
 
 
 def of_first_variant(file):

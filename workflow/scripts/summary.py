@@ -1,0 +1,15 @@
+import job
+
+job.start(snakemake)
+
+from cmc import summary
+
+result = snakemake.output
+summary.write(
+    snakemake.input.features,
+    snakemake.input.quarantine,
+    result.csv,
+    result.markdown,
+    dataset=snakemake.wildcards.dataset,
+    published=snakemake.params.published,
+)
