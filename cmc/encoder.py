@@ -28,7 +28,7 @@ def prepare(
         Where a frozen language model serves but padding is not masked, their text features are replaced by
         hidden states that include padding, computed here once.
     text_encoder : str
-        Hub name, directory or package, see `cmc.features.text.resolve`.
+        Hub name, directory or package, see `cmc.features.hugging_face.resolve`.
     trained : bool
         Whether the language model is, or was, finetuned.
     weights : dict, optional
@@ -48,7 +48,7 @@ def prepare(
         raise ValueError(
             "the language model must run here, but the features have no token ids or no text_encoder is set"
         )
-    from cmc.features.text import load  # seconds to import; most runs of stage 1 don't need it
+    from cmc.features.hugging_face import load  # seconds to import; most runs of stage 1 don't need it
 
     bert = load(text_encoder)[1].to(first.tokens.values.device)
     if weights:

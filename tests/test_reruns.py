@@ -166,7 +166,7 @@ def test_comments_and_order_rerun_nothing(demo):
 CODE = {
     "`cmc/finetune.py`": ["cmc/finetune.py"],
     "`cmc/pretrain.py`": ["cmc/pretrain.py"],
-    "`cmc/features/audio.py`": ["cmc/features/audio.py"],
+    "`cmc/features/chsims33.py`": ["cmc/features/chsims33.py"],
     "`cmc/report.py` or the report's template": ["cmc/report.py", "cmc/assets/report.html.j2"],
     "`cmc/tables.py`": ["cmc/tables.py"],
 }

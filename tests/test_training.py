@@ -15,7 +15,7 @@ from synthetic import WIDTHS, write_features
 from transformers import BertConfig, BertModel
 
 from cmc import MODALITIES, checkpoint, dataset, encoder, evaluate, finetune, pretrain, train
-from cmc.features.text import load as load_encoder
+from cmc.features.hugging_face import load as load_encoder
 from cmc.model import Dimensions, MultimodalModel
 
 MODEL = dict(dim=8, layers=1, heads=2, classifier_dropout=0.1)

@@ -15,7 +15,7 @@ from snakemake.exceptions import WorkflowError
 
 from cmc import manifest
 from cmc.demo import corpus
-from cmc.features import text as text_encoders
+from cmc.features import hugging_face as text_encoders
 
 SCHEMA = yaml.safe_load(
     Path(workflow.source_path("../schemas/config.schema.yaml")).read_text()

@@ -52,7 +52,7 @@ rule manifest:
 rule text_encoder:
     input:
         weights=encoder_weights,
-        code=code("features/text"),
+        code=code("features/hugging_face"),
     output:
         "results/{dataset}/text_encoder.json",
     log:
@@ -66,7 +66,7 @@ rule text_encoder:
 rule extract_text:
     input:
         encoder="results/{dataset}/text_encoder.json",
-        code=code("extract", "features/text"),
+        code=code("extract", "features/hugging_face"),
     output:
         "results/{dataset}/shards/text-{shard}.h5",
     log:
@@ -89,7 +89,7 @@ rule extract_text:
 rule extract_audio:
     input:
         videos=present_videos_of("audio"),
-        code=code("extract", "features/audio"),
+        code=code("extract", "features/chsims33"),
     output:
         "results/{dataset}/shards/audio-{shard}.h5",
     log:
@@ -110,7 +110,7 @@ rule extract_vision:
     input:
         videos=present_videos_of("vision"),
         model=[model] if (model := config["features"]["vision"].get("model")) else [],
-        code=code("extract", "features/vision"),
+        code=code("extract", "features/mediapipe"),
     output:
         "results/{dataset}/shards/vision-{shard}.h5",
     log:
@@ -174,7 +174,7 @@ rule import_features:
     input:
         file=features_file,
         encoder="results/{dataset}/text_encoder.json",
-        code=code("official", "features/text"),
+        code=code("official", "features/hugging_face"),
     output:
         features="results/{dataset}/features.h5",
         quarantine="results/{dataset}/quarantine.csv",

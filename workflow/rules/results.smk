@@ -47,7 +47,7 @@ rule evaluate:
         subsets="results/{dataset}/subsets.csv",
         pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
         finetuned="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
-        code=code("evaluate", "features/text"),
+        code=code("evaluate", "features/hugging_face"),
     output:
         predictions="results/{dataset}/{variant}/seed{seed}/predictions.csv",
         metrics="results/{dataset}/{variant}/seed{seed}/metrics.json",

@@ -3,7 +3,7 @@ import job
 job.start(snakemake)
 
 from cmc import official
-from cmc.features import text
+from cmc.features import hugging_face as text
 
 params, result = snakemake.params, snakemake.output
 official.import_features(

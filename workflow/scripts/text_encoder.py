@@ -5,7 +5,7 @@ import job
 
 job.start(snakemake)
 
-from cmc.features import text
+from cmc.features import hugging_face as text
 
 # `download` is no parameter of the rule: allowing it must not rerun what is already there
 directory = text.resolve(snakemake.params.encoder, snakemake.config["download"])
