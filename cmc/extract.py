@@ -15,26 +15,6 @@ from cmc.features import Features, Unusable
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 5.0
 LABELS = ["M", "T", "A", "V"]
-DTYPES = {"text": "float16", "audio": "float32", "vision": "float16"}  # see store.Recipe
-
-
-def extractor(modality: str, **settings):
-    """The extractor of a modality, a context manager; see `cmc.features`.
-
-    Parameters
-    ----------
-    modality : {'text', 'audio', 'vision'}
-    **settings
-        What the extractor's constructor takes.
-    """
-    # imported here because each brings libraries that the other modalities' jobs would only wait for
-    if modality == "text":
-        from cmc.features.hugging_face import HuggingFace as Extractor
-    elif modality == "audio":
-        from cmc.features.chsims33 import ChSims33 as Extractor
-    else:
-        from cmc.features.mediapipe import MediaPipe as Extractor
-    return Extractor(**settings)
 
 
 def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str], path: str | Path) -> None:
@@ -47,7 +27,7 @@ def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str]
     clips : sequence of str
         Clip ids.
     sources : sequence of str
-        The transcript of each clip for text, else the path of its video.
+        The transcript of each clip for text, else the path of its video, or of what the extractor reads.
     path : path
         Of the file to write.
     """
@@ -63,7 +43,7 @@ def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str]
         extractor.settings,
         extractor.columns,
         extractor.rate,
-        DTYPES[modality],
+        extractor.dtype,
     )
     with store.create(path) as out:
         out.modality(modality, recipe)
@@ -88,7 +68,7 @@ def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str]
 def attempt(extractor, path: str) -> Features | Unusable:
     """Features of one video, or why there are none; an extractor's own failure costs one clip, not the run."""
     if not Path(path).exists():
-        return Unusable(f"video is missing: {path}")
+        return Unusable(f"{getattr(extractor, 'source', 'video')} is missing: {path}")
     try:
         return extractor.extract(path)
     except Unusable as reason:

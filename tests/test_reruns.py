@@ -133,7 +133,7 @@ THE_REST = [(row, change) for row, changes in CHANGES.items() for change in chan
 
 
 def check(folder, row, change):
-    if change == {"features": {"vision": {"model": "face.task"}}}:  # another model file is another input
+    if "face.task" in str(change):  # another model file is another input
         shutil.copy(ROOT / "cmc/assets/face_landmarker.task", folder / "face.task")
     jobs = planned(folder, config=merged(ONE_EPOCH, change))
     assert set(jobs) - {"all"} == expected(row), change

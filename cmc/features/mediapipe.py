@@ -16,6 +16,10 @@ from mediapipe.tasks.python.vision import FaceLandmarker, FaceLandmarkerOptions
 from cmc import media
 from cmc.features import Features, Unusable
 
+SETTINGS = {
+    "rate": {"type": "number", "exclusiveMinimum": 0, "maximum": 120, "default": 10.0},
+    "model": {"type": ["string", "null"], "format": "file", "default": None},
+}
 PACKAGED_MODEL = Path(__file__).parents[1] / "assets" / "face_landmarker.task"
 PACKAGED_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 MAX_FACES = 4  # looked for in a frame; the largest is kept
@@ -60,8 +64,9 @@ class MediaPipe:
         The packaged model file is not the published one.
     """
 
-    name = "mediapipe_face"
+    name = "mediapipe"
     version = f"mediapipe {version('mediapipe')}"
+    dtype = "float16"
     columns = [f"landmark_{i:03d}_{axis}" for i in range(LANDMARKS) for axis in "xyz"] + BLENDSHAPES + POSE
 
     def __init__(self, model: str | Path | None = None, rate: float = 10.0) -> None:

@@ -22,11 +22,9 @@ def label_file(wildcards):
 
 
 def encoder_weights(wildcards):
-    """Weight files of a text encoder that is a folder of the user's, who may replace them."""
-    folder = Path(text_encoder_of(wildcards)).expanduser()
-    return (
-        sorted(map(str, text_encoders.weight_files(folder))) if folder.is_dir() else []
-    )
+    """Weight files of an encoder that is a folder of the user's, who may replace them."""
+    folder = Path(encoders_of(wildcards.dataset)[wildcards.modality]).expanduser()
+    return sorted(map(str, hub.weight_files(folder))) if folder.is_dir() else []
 
 
 def features_file(wildcards):
@@ -49,24 +47,26 @@ rule manifest:
         "../scripts/manifest.py"
 
 
-rule text_encoder:
+rule encoder:
     input:
         weights=encoder_weights,
-        code=code("features/hugging_face"),
+        code=code("features/hub"),
     output:
-        "results/{dataset}/text_encoder.json",
+        "results/{dataset}/{modality}_encoder.json",
     log:
-        "results/{dataset}/logs/text_encoder.log",
+        "results/{dataset}/logs/{modality}_encoder.log",
+    wildcard_constraints:
+        modality="|".join(MODALITIES),
     params:
-        encoder=text_encoder_of,
+        encoder=lambda w: encoders_of(w.dataset)[w.modality],
     script:
-        "../scripts/text_encoder.py"
+        "../scripts/encoder.py"
 
 
 rule extract_text:
     input:
         encoder="results/{dataset}/text_encoder.json",
-        code=code("extract", "features/hugging_face"),
+        code=code_of("text"),
     output:
         "results/{dataset}/shards/text-{shard}.h5",
     log:
@@ -76,9 +76,10 @@ rule extract_text:
     threads: config["threads"]["extract"]
     params:
         modality="text",
+        extractor=extraction("text", 0),
         settings=lambda w: {
             "encoder": text_encoder_of(w),
-            **merged(config["features"]["text"]),
+            **extraction("text", 1)(w),
         },
         clips=clips_of("text"),
         sources=lambda w: [clips(w.dataset)[clip] for clip in clips_of("text")(w)],
@@ -88,8 +89,8 @@ rule extract_text:
 
 rule extract_audio:
     input:
-        videos=present_videos_of("audio"),
-        code=code("extract", "features/chsims33"),
+        files=inputs_of("audio"),
+        code=code_of("audio"),
     output:
         "results/{dataset}/shards/audio-{shard}.h5",
     log:
@@ -99,18 +100,18 @@ rule extract_audio:
     threads: config["threads"]["extract"]
     params:
         modality="audio",
-        settings=merged(config["features"]["audio"]),
+        extractor=extraction("audio", 0),
+        settings=extraction("audio", 1),
         clips=clips_of("audio"),
-        sources=videos_of("audio"),
+        sources=sources_of("audio"),
     script:
         "../scripts/extract.py"
 
 
 rule extract_vision:
     input:
-        videos=present_videos_of("vision"),
-        model=[model] if (model := config["features"]["vision"].get("model")) else [],
-        code=code("extract", "features/mediapipe"),
+        files=inputs_of("vision"),
+        code=code_of("vision"),
     output:
         "results/{dataset}/shards/vision-{shard}.h5",
     log:
@@ -120,9 +121,10 @@ rule extract_vision:
     threads: config["threads"]["extract"]
     params:
         modality="vision",
-        settings=merged(config["features"]["vision"]),
+        extractor=extraction("vision", 0),
+        settings=extraction("vision", 1),
         clips=clips_of("vision"),
-        sources=videos_of("vision"),
+        sources=sources_of("vision"),
     script:
         "../scripts/extract.py"
 
@@ -174,7 +176,7 @@ rule import_features:
     input:
         file=features_file,
         encoder="results/{dataset}/text_encoder.json",
-        code=code("official", "features/hugging_face"),
+        code=code("official", "features/hub"),
     output:
         features="results/{dataset}/features.h5",
         quarantine="results/{dataset}/quarantine.csv",
@@ -189,5 +191,6 @@ rule import_features:
     params:
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
         encoder=text_encoder_of,
+        modalities=lambda w: list(features_of(w.dataset)),
     script:
         "../scripts/import_features.py"
