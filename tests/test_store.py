@@ -73,6 +73,7 @@ class Fake:
     """An extractor of the contract whose results are given."""
 
     name, version, settings, columns, rate = "fake", "fake 1", {}, ["a", "b"], 10.0
+    dtype = "float32"
 
     def __init__(self, results):
         self.results = results
