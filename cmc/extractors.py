@@ -16,6 +16,7 @@ EXTRACTORS = {  # modality -> file in cmc/features -> class
     },
     "audio": {
         "chsims33": "ChSims33",
+        "hugging_face_speech": "HuggingFaceSpeech",
     },
     "vision": {
         "mediapipe": "MediaPipe",
