@@ -16,6 +16,7 @@ EXTRACTORS = {  # modality -> file in cmc/features -> class
     },
     "audio": {
         "chsims33": "ChSims33",
+        "egemaps25": "Egemaps25",
         "hugging_face_speech": "HuggingFaceSpeech",
     },
     "vision": {
