@@ -21,6 +21,7 @@ EXTRACTORS = {  # modality -> file in cmc/features -> class
     },
     "vision": {
         "mediapipe": "MediaPipe",
+        "openface": "OpenFace",
     },
 }
 NONE = "none"  # instead of an extractor: the data set lacks the modality

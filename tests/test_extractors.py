@@ -1,13 +1,15 @@
 """Choosing an extractor: its settings by its file, mistakes told, one file and one line for a new one."""
 
 import inspect
+import shutil
 from importlib import import_module
 
+import openface_files
 import pytest
 from jsonschema import Draft202012Validator
-from small_run import planned, snakemake
+from small_run import MINE, ONE_EPOCH, planned, snakemake
 
-from cmc import extractors
+from cmc import extractors, quarantine, store
 
 ALL = [(modality, name) for modality, names in extractors.EXTRACTORS.items() for name in names]
 DEFAULTS = {
@@ -76,3 +78,42 @@ def test_a_data_set_may_choose_for_itself(tmp_path):
     own = {"features": {"vision": {"extractor": "none"}}}
     jobs = planned(tmp_path, "results/demo/table.csv", config={"datasets": {"demo": own}})
     assert "extract_vision" not in jobs and {"extract_text", "extract_audio", "pretrain"} <= set(jobs)
+
+
+def test_openface_files_go_in_and_a_changed_one_reruns_its_shard(demo, tmp_path):
+    root = tmp_path / "corpus"
+    shutil.copytree(demo[0] / "results/demo/corpus", root)
+    chosen = {"audio": {"extractor": "none"}, "vision": {"extractor": "openface", "openface": {"rate": 5}}}
+    mine = MINE | {"root": str(root), "features": chosen}
+    config = ONE_EPOCH | {"datasets": {"mine": mine}, "features": {"shards": {"vision": 4}}}
+    target = "results/mine/features.h5"
+    output = snakemake(tmp_path, "-n", target, config=config, check=False)
+    assert f"the files that openface reads: looked for {root}/OpenFace/<video>/<clip>.csv" in output
+    assert "features.vision.openface.folder" in output
+
+    clips = sorted((root / "Raw").glob("*/*.mp4"))
+    files = [root / "OpenFace" / clip.parent.name / f"{clip.stem}.csv" for clip in clips]
+    for seed, path in enumerate(files):
+        openface_files.write(path, openface_files.frames(30, seed=seed))
+    first = files[0].read_bytes()
+    openface_files.write(files[0], openface_files.frames(30), openface_files.OLDER)
+    files[1].unlink()
+    config["quarantine"] = {"max_share": 0.2}
+    snakemake(tmp_path, target, config=config)
+    refused = quarantine.read(tmp_path / "results/mine/quarantine.csv").set_index("clip")["reason"]
+    assert len(refused) == 2 and f"OpenFace file is missing: {files[1]}" in set(refused)
+    assert any("lacks 282 of the 713 columns" in reason for reason in refused)
+    with store.Reader(tmp_path / target) as reader:
+        assert reader.modalities == ["text", "vision"]
+        recipe = reader.recipe("vision")
+        assert len(recipe.columns) == 709 and recipe.dtype == "float32" and recipe.rate == 5
+        assert len(reader.table("clips")) == len(clips) - 2
+
+    assert planned(tmp_path, target, config=config) == {}
+    files[0].write_bytes(first)
+    assert planned(tmp_path, target, config=config) == {"extract_vision": 1, "quarantine": 1, "features": 1}
+    openface_files.write(files[1], openface_files.frames(30))  # one that wasn't there
+    assert planned(tmp_path, target, config=config)["extract_vision"] in (1, 2)
+    chosen["vision"]["openface"]["folder"] = str(tmp_path / "elsewhere")
+    shutil.move(root / "OpenFace", tmp_path / "elsewhere")
+    assert "extract_vision" in planned(tmp_path, target, config=config)
