@@ -67,10 +67,14 @@ def test_what_can_not_be_left_out():
             {"datasets": {"mosi": {"features": {"text": {"extractor": "none"}}}}},
             "data set mosi: features.text: none is no choice",
         ),
+        (
+            {"features": {"audio": {"extractor": "hugging_face_speech"}}},
+            "data set mosi: features.audio: the extractor hugging_face_speech needs hugging_face_speech.encoder",
+        ),
     ],
 )
 def test_mistakes_are_told_with_what_there_is(tmp_path, config, expected):
-    output = snakemake(tmp_path, "-n", "results/demo/features.h5", config=config, check=False)
+    output = snakemake(tmp_path, "-n", "results/mosi/features.h5", config=config, check=False)
     assert expected in output and "Job stats" not in output
 
 

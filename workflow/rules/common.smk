@@ -138,8 +138,10 @@ def features_of(dataset):
         raise WorkflowError(f"The config has a mistake: data set {dataset}: {error}")
 
 
-for dataset in config["datasets"]:
-    features_of(dataset)  # mistakes of any are told before anything is planned
+def extracted(dataset):
+    """The same of those that are extracted here: none if an official feature file has them."""
+    raw = config["datasets"][dataset]["source"] == "raw"
+    return features_of(dataset) if raw else {}
 
 
 def settings_of(dataset):
@@ -151,7 +153,7 @@ def settings_of(dataset):
     }
     features = {"shards": config["features"]["shards"]} | {
         modality: {"extractor": name, **own}
-        for modality, (name, own) in features_of(dataset).items()
+        for modality, (name, own) in extracted(dataset).items()
     }
     return merged(
         shared, {"dataset": config["datasets"][dataset], "features": features}
@@ -210,7 +212,7 @@ def encoders_of(dataset):
     """Modality -> the Hugging Face encoder that it takes, by name or directory, of those that take one."""
     return {"text": config["datasets"][dataset]["text_encoder"]} | {
         modality: own[key]
-        for modality, (name, own) in features_of(dataset).items()
+        for modality, (name, own) in extracted(dataset).items()
         for key in marked(name, "encoder")
     }
 
@@ -251,10 +253,9 @@ def demand(dataset):
                 else f"features.{modality}"
             )
             missing.append(f"its {modality} encoder ({place}): {error}")
-    for modality in features_of(dataset) if own["source"] == "raw" else ():
+    for modality, (name, _) in extracted(dataset).items():
         folder = folder_read(dataset, modality)
         if folder and not folder.is_dir():
-            name = features_of(dataset)[modality][0]
             missing.append(
                 f"the files that {name} reads: looked for {folder.resolve()}/<video>/<clip>."
                 f"{extractors.declared(name, 'READS')['suffix'].lstrip('.')}.\n"
