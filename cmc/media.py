@@ -29,7 +29,17 @@ HEADER_HOLDS_DURATION = ("mp4", "matroska")  # elsewhere FFmpeg estimates it, fr
 
 
 def audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Sound of a clip, all channels averaged.
+    """Sound of a clip, all channels averaged, as a whole; see `sound`, which holds one piece at a time.
+
+    Returns
+    -------
+    ndarray (samples,), float32
+    """
+    return np.concatenate(list(sound(path, sample_rate)))
+
+
+def sound(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+    """Sound of a clip, all channels averaged, in pieces that follow each other without a gap.
 
     Sample 0 lies at the clip's start: sound that starts late, or stops for a while, is filled with zeros.
 
@@ -40,24 +50,25 @@ def audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     sample_rate : int
         Hz of the result, whatever the file's.
 
-    Returns
-    -------
+    Yields
+    ------
     ndarray (samples,), float32
         Mostly in [-1, 1]: a lossy codec overshoots a little.
 
     Raises
     ------
     Unusable
-        No audio track, no sample in it, or a file that can't be read to its end.
+        No audio track, no sample in it, or a file that can't be read to its end (raised where the damage is).
     """
+    samples = 0
     with _opened(path) as container:
-        pieces = list(_mono(container, _best(container, "audio"), sample_rate))
-    if not pieces:
+        for piece in _mono(container, _best(container, "audio"), sample_rate):
+            if not np.isfinite(piece).all():
+                raise Unusable("the audio track holds samples that are not finite numbers")
+            samples += len(piece)
+            yield piece
+    if not samples:
         raise Unusable("no sound could be decoded from the audio track")
-    wave = np.concatenate(pieces)
-    if not np.isfinite(wave).all():
-        raise Unusable("the audio track holds samples that are not finite numbers")
-    return wave
 
 
 def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
@@ -166,7 +177,8 @@ def _mono(
         for piece in _resampled(resampler, frame):
             start = position if piece.pts is None else round((piece.time - _origin(container)) * sample_rate)
             silence = _silence(start - position, sample_rate, begun=position > 0)
-            yield silence
+            if len(silence):
+                yield silence
             yield piece.to_ndarray().mean(axis=0)
             position += len(silence) + piece.samples
 
