@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from cmc.features import Unusable
 
@@ -100,13 +101,14 @@ def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
     with _opened(path) as container:
         stream = _best(container, "video")
         aspect = stream.sample_aspect_ratio or Fraction(1)
+        reformatter = VideoReformatter()  # one for all: setting it up costs more than a picture
         due = 0
         seconds = None
         for frame in _decoded(container, stream):
             seconds = _seconds(frame, container)
             if seconds + TIME_TOLERANCE >= due / rate:
                 due = int((seconds + TIME_TOLERANCE) * rate) + 1
-                yield seconds, _upright(frame, aspect)
+                yield seconds, _upright(frame, aspect, reformatter)
         if seconds is None:
             raise Unusable("no picture could be decoded from the video track")
 
@@ -199,8 +201,8 @@ def _silence(samples: int, sample_rate: int, begun: bool) -> np.ndarray:
     return np.zeros(samples if filled else 0, np.float32)
 
 
-def _upright(frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:
+def _upright(frame: av.VideoFrame, aspect: Fraction, reformatter: VideoReformatter) -> np.ndarray:
     width = max(1, round(frame.width * aspect))
-    rgb = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
+    rgb = reformatter.reformat(frame, width=width, height=frame.height, format="rgb24").to_ndarray()
     # Contiguous: PyAV pads rows of some widths, and MediaPipe would misread them without a word.
     return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))

@@ -165,7 +165,7 @@ def test_face_features_of_a_clip(tmp_path, faces):
     check_contract(faces, features)
     assert features.values.shape == (10, 478 * 3 + 52 + 6)
     assert features.times[1] == pytest.approx(0.12, abs=1e-3)
-    assert faces.settings["model_sha256"] == vision.PACKAGED_SHA256 and faces.settings["rate"] == 10.0
+    assert faces.settings["model_sha256"] == vision.PUBLISHED_SHA256 and faces.settings["rate"] == 10.0
 
 
 @pytest.mark.parametrize(
@@ -268,13 +268,13 @@ def test_the_model_file_is_checked(tmp_path, monkeypatch):
         MediaPipe(model=tmp_path / "none.task")
     copy = shutil.copy(vision.PACKAGED_MODEL, tmp_path / "own.task")
     with MediaPipe(model=copy) as extractor:
-        assert extractor.settings["model_sha256"] == vision.PACKAGED_SHA256
+        assert extractor.settings["model_sha256"] == vision.PUBLISHED_SHA256
     damaged = tmp_path / "damaged.task"
     damaged.write_bytes(b"not a model")
     with pytest.raises(RuntimeError, match="Unable to open"), MediaPipe(model=damaged):
         pass
     monkeypatch.setattr(vision, "PACKAGED_MODEL", damaged)
-    with pytest.raises(ValueError, match=rf"SHA-256 [0-9a-f]{{64}}, expected {vision.PACKAGED_SHA256}"):
+    with pytest.raises(ValueError, match=rf"SHA-256 [0-9a-f]{{64}}, expected {vision.PUBLISHED_SHA256}"):
         MediaPipe()
 
 
