@@ -26,6 +26,7 @@ TIME_TOLERANCE = 1e-3  # s; Matroska rounds time stamps to milliseconds
 GAP = 0.05  # s; a shorter hole in the sound's time stamps is rounding
 LONGEST_GAP = 60.0  # s; a longer one is a broken time stamp
 SHORTFALL = 0.5  # s by which a whole file may end before its header says
+SKIPPING = ("h264", "hevc")  # decoders that can leave out frames which no other frame needs
 HEADER_HOLDS_DURATION = ("mp4", "matroska")  # elsewhere FFmpeg estimates it, from the bit rate
 
 
@@ -76,8 +77,8 @@ def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
     """Pictures of a clip, upright, sampled by presentation time stamp.
 
     For each instant 0, 1/rate, 2/rate, ... the first frame at or after it, each frame at most once: the rows
-    keep the times of real frames, at any and at a variable frame rate. Frames between are decoded, since
-    later ones need them, but not converted.
+    keep the times of real frames, at any and at a variable frame rate. Of the frames between only those are
+    decoded that others need, and none is converted.
 
     Parameters
     ----------
@@ -102,15 +103,42 @@ def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
         stream = _best(container, "video")
         aspect = stream.sample_aspect_ratio or Fraction(1)
         reformatter = VideoReformatter()  # one for all: setting it up costs more than a picture
-        due = 0
+        sampler = _Sampler(rate)
         seconds = None
-        for frame in _decoded(container, stream):
+        for frame in _decoded(container, stream, _needed(path, rate)):
             seconds = _seconds(frame, container)
-            if seconds + TIME_TOLERANCE >= due / rate:
-                due = int((seconds + TIME_TOLERANCE) * rate) + 1
+            if sampler.takes(seconds):
                 yield seconds, _upright(frame, aspect, reformatter)
         if seconds is None:
             raise Unusable("no picture could be decoded from the video track")
+
+
+class _Sampler:
+    """Chooses, of increasing times in seconds, the first at or after each multiple of 1/rate."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate, self.due = rate, 0
+
+    def takes(self, seconds: float) -> bool:
+        if seconds + TIME_TOLERANCE < self.due / self.rate:
+            return False
+        self.due = int((seconds + TIME_TOLERANCE) * self.rate) + 1
+        return True
+
+
+def _needed(path: str | Path, rate: float) -> set[int] | None:
+    """Presentation times, in the stream's ticks, of the frames that sampling takes: read from the packets, without
+    decoding. None where these don't tell, or the decoder can't leave out any."""
+    with _opened(path) as container:
+        stream = _best(container, "video")
+        if stream.codec_context.name not in SKIPPING or not _header_holds_duration(container):
+            return None
+        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+        ticks = sorted({packet.pts for packet in packets if packet.pts is not None})
+        if len(ticks) < len(packets):
+            return None
+        sampler, origin = _Sampler(rate), _origin(container)
+        return {t for t in ticks if sampler.takes(float(t * stream.time_base) - origin)}
 
 
 @contextmanager
@@ -139,8 +167,11 @@ def _best(container: av.container.InputContainer, kind: str) -> av.stream.Stream
     return stream
 
 
-def _decoded(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.frame.Frame]:
-    """Every frame of `stream`; the other streams are only demuxed, to see where the file ends."""
+def _decoded(
+    container: av.container.InputContainer, stream: av.stream.Stream, needed: set[int] | None = None
+) -> Iterator[av.frame.Frame]:
+    """Every frame of `stream`, but perhaps for those that are not `needed` and that no other frame needs; the
+    other streams are only demuxed, to see where the file ends."""
     end = 0.0
     for packet in container.demux():
         if packet.pts is not None:
@@ -148,14 +179,20 @@ def _decoded(container: av.container.InputContainer, stream: av.stream.Stream) -
         if packet.stream.index == stream.index:
             if packet.is_corrupt:
                 raise Unusable("truncated or damaged (a corrupt packet): replace or re-encode the file")
+            if needed is not None:
+                stream.codec_context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
             yield from packet.decode()
-    if not any(name in container.format.name for name in HEADER_HOLDS_DURATION):
+    if not _header_holds_duration(container):
         return
     promised = (container.duration or 0) / av.time_base
     if (
         promised - end > SHORTFALL
     ):  # `end` counts from 0, not from the clip's start, as Matroska's duration does
         raise Unusable(f"truncated: ends at {end:.1f} s of the {promised:.1f} s that its header promises")
+
+
+def _header_holds_duration(container: av.container.InputContainer) -> bool:
+    return any(name in container.format.name for name in HEADER_HOLDS_DURATION)
 
 
 def _origin(container: av.container.InputContainer) -> float:
