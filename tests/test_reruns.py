@@ -65,6 +65,8 @@ OTHER = {  # of settings that are a choice
     "max_share": 0.5,
     "rate": 5,
     "model": "face.task",
+    "model_sha256": "0" * 64,
+    "speaker": "active",
 }
 
 

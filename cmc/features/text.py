@@ -101,7 +101,8 @@ class HuggingFace:
             chosen = usable[start : start + self._batch]
             states = self._states([token_ids[i] for i in chosen])
             for i, values in zip(chosen, states, strict=True):
-                encoded[i] = Features(values, token_ids=np.array(token_ids[i], np.int32))
+                ids = np.array(token_ids[i], np.int32)
+                encoded[i] = Features(values, token_ids=ids, quality={"tokens": len(ids)})
         return encoded
 
     def _states(self, token_ids: list[list[int]]) -> list[np.ndarray]:

@@ -166,7 +166,7 @@ class MediaPipe:
         found = ~np.isnan(values[:, 0])
         if not found.any():
             raise Unusable(f"no face in any of {len(times)} frames")
-        figures = {"frames": len(times), "faces": float(found.mean())}
+        figures = {"seconds": times[-1], "frames": len(times), "faces": float(found.mean())}
         return Features(values, times=np.array(times), quality=figures)
 
     def _largest(self, path: str | Path, times: list[float]) -> np.ndarray:

@@ -29,6 +29,15 @@ def encoder_weights(wildcards):
     )
 
 
+def costs_of_shards(wildcards):
+    """What the extraction of each shard of every modality cost."""
+    return [
+        path.removesuffix(".h5") + ".costs.csv"
+        for modality in ("text", "audio", "vision")
+        for path in shard_files(modality)(wildcards)
+    ]
+
+
 def features_file(wildcards):
     demand(wildcards.dataset)
     return config["datasets"][wildcards.dataset]["features_file"]
@@ -68,7 +77,8 @@ rule extract_text:
         encoder="results/{dataset}/text_encoder.json",
         code=code("extract", "features/text"),
     output:
-        "results/{dataset}/shards/text-{shard}.h5",
+        features="results/{dataset}/shards/text-{shard}.h5",
+        costs="results/{dataset}/shards/text-{shard}.costs.csv",
     log:
         "results/{dataset}/logs/extract_text-{shard}.log",
     benchmark:
@@ -91,7 +101,8 @@ rule extract_audio:
         videos=present_videos_of("audio"),
         code=code("extract", "features/audio"),
     output:
-        "results/{dataset}/shards/audio-{shard}.h5",
+        features="results/{dataset}/shards/audio-{shard}.h5",
+        costs="results/{dataset}/shards/audio-{shard}.costs.csv",
     log:
         "results/{dataset}/logs/extract_audio-{shard}.log",
     benchmark:
@@ -112,7 +123,8 @@ rule extract_vision:
         model=[model] if (model := config["features"]["vision"].get("model")) else [],
         code=code("extract", "features/vision"),
     output:
-        "results/{dataset}/shards/vision-{shard}.h5",
+        features="results/{dataset}/shards/vision-{shard}.h5",
+        costs="results/{dataset}/shards/vision-{shard}.costs.csv",
     log:
         "results/{dataset}/logs/extract_vision-{shard}.log",
     benchmark:
@@ -129,17 +141,20 @@ rule extract_vision:
 
 rule quarantine:
     input:
+        manifest="results/{dataset}/manifest.csv",
         refused="results/{dataset}/refused.csv",
         text=shard_files("text"),
         audio=shard_files("audio"),
         vision=shard_files("vision"),
+        costs=costs_of_shards,
         code=code("extract"),
     output:
-        report(
+        quarantine=report(
             "results/{dataset}/quarantine.csv",
             caption="../report/quarantine.rst",
             category="{dataset}",
         ),
+        quality="results/{dataset}/extraction.csv",
     log:
         "results/{dataset}/logs/quarantine.log",
     wildcard_constraints:

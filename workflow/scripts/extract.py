@@ -6,4 +6,11 @@ from cmc import extract
 
 params = snakemake.params
 with extract.extractor(params.modality, **params.settings) as extractor:
-    extract.shard(params.modality, extractor, params.clips, params.sources, snakemake.output[0])
+    extract.shard(
+        params.modality,
+        extractor,
+        params.clips,
+        params.sources,
+        snakemake.output.features,
+        snakemake.output.costs,
+    )
