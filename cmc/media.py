@@ -25,7 +25,7 @@ SAMPLE_RATE = 22050  # Hz
 TIME_TOLERANCE = 1e-3  # s; Matroska rounds time stamps to milliseconds
 GAP = 0.05  # s; a shorter hole in the sound's time stamps is rounding
 LONGEST_GAP = 60.0  # s; a longer one is a broken time stamp
-SHORTFALL = 0.5  # s by which a whole file may end before its header says
+SHORTFALL = 0.25  # s by which a whole file may end before its header says
 SKIPPING = ("h264", "hevc")  # decoders that can leave out frames which no other frame needs
 HEADER_HOLDS_DURATION = ("mp4", "matroska")  # elsewhere FFmpeg estimates it, from the bit rate
 
@@ -176,9 +176,9 @@ def _decoded(
     for packet in container.demux():
         if packet.pts is not None:
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.is_corrupt:
+            raise Unusable("truncated or damaged (a corrupt packet): replace or re-encode the file")
         if packet.stream.index == stream.index:
-            if packet.is_corrupt:
-                raise Unusable("truncated or damaged (a corrupt packet): replace or re-encode the file")
             if needed is not None:
                 stream.codec_context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
             yield from packet.decode()
