@@ -1,5 +1,6 @@
 """The extractors: what their features follow, what they ignore, and what they refuse."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -271,11 +272,37 @@ def test_the_model_file_is_checked(tmp_path, monkeypatch):
         assert extractor.settings["model_sha256"] == vision.PUBLISHED_SHA256
     damaged = tmp_path / "damaged.task"
     damaged.write_bytes(b"not a model")
-    with pytest.raises(RuntimeError, match="Unable to open"), MediaPipe(model=damaged):
+    found = hashlib.sha256(b"not a model").hexdigest()
+    told = rf"damaged\.task has the SHA-256 {found}, expected {vision.PUBLISHED_SHA256}.*model_sha256"
+    with pytest.raises(ValueError, match=told):
+        MediaPipe(model=damaged)
+    with pytest.raises(RuntimeError, match="Unable to open"), MediaPipe(model=damaged, model_sha256=found):
         pass
+    with pytest.raises(ValueError, match=f"{vision.PUBLISHED_SHA256}, expected {found}"):
+        MediaPipe(model=copy, model_sha256=found)
     monkeypatch.setattr(vision, "PACKAGED_MODEL", damaged)
-    with pytest.raises(ValueError, match=rf"SHA-256 [0-9a-f]{{64}}, expected {vision.PUBLISHED_SHA256}"):
+    with pytest.raises(ValueError, match=rf"{found}, expected {vision.PUBLISHED_SHA256}.*[Ii]nstall"):
         MediaPipe()
+
+
+def test_what_is_read_is_what_mediapipe_tells(faces):
+    rgb = np.ascontiguousarray(
+        np.concatenate([draw_face(320, 360, (160, 180), s) for s in (60, 100)], axis=1)
+    )
+    picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
+    told = faces._landmarker.detect(picture)
+    found = faces.detect(rgb)
+    assert len(found) == len(told.face_landmarks) == 2
+    for number, face in enumerate(found):
+        points = [(p.x * 640, p.y * 360, p.z * 640) for p in told.face_landmarks[number]]
+        assert np.array_equal(face.points, points)
+        assert np.array_equal(face.blendshapes, [c.score for c in told.face_blendshapes[number]])
+        assert np.array_equal(face.matrix, told.facial_transformation_matrixes[number])
+
+
+def test_pictures_that_would_be_misread_are_refused(faces):
+    with pytest.raises(ValueError, match="misread"):
+        faces.detect(draw_face()[:, ::2])
 
 
 def test_native_chatter_is_shown_only_on_failure(capfd):
