@@ -1,7 +1,10 @@
 """Whatever a file is like, it ends as features or as a row of the quarantine that tells why."""
 
+import subprocess
+import sys
 from functools import partial
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -220,3 +223,41 @@ def test_quality_of_sound(results):
     assert silent["voiced"] == 0 and silent["silence"] == 1
     assert plain["seconds"] == pytest.approx(1, abs=0.1)
     assert pd.notna(rows(results, "audio", "one frame.mp4")[1]["seconds"])
+
+
+def an_hour(path, seconds=3600, fps=5, sample_rate=16000):
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
+        video.height, video.width, video.pix_fmt = *FACE.shape[:2], "yuv420p"
+        audio = container.add_stream("aac", rate=sample_rate, layout="mono")
+        spoken = np.ascontiguousarray(voice(1, sample_rate), np.float32)
+        for second in range(seconds):
+            for _ in range(fps):
+                container.mux(video.encode(av.VideoFrame.from_ndarray(FACE, format="rgb24")))
+            frame = av.AudioFrame.from_ndarray(spoken, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = sample_rate, second * sample_rate
+            container.mux(audio.encode(frame))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+    return path
+
+
+MEASURED = """
+import resource, sys
+from cmc import extract
+modality, path, out = sys.argv[1:]
+with extract.extractor(modality) as extractor:
+    extract.shard(modality, extractor, ["hour"], [path], out)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modality, frames", [("audio", 155_000), ("vision", 18_000)])
+def test_an_hour_fits_into_memory(tmp_path, modality, frames):
+    path, out = an_hour(tmp_path / "hour.mp4"), tmp_path / "shard.h5"
+    line = [sys.executable, "-c", MEASURED, modality, str(path), str(out)]
+    gigabytes = float(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+    with store.Reader(out) as reader:
+        assert reader.offsets(modality)[-1] == pytest.approx(frames, abs=100)
+    assert gigabytes < 1.5

@@ -382,6 +382,21 @@ def test_text_features_do_not_depend_on_padding_or_batch(encoder, monkeypatch):
             assert np.abs(found.values - expected.values).max() < 1e-5
 
 
+def test_memory_is_bounded_by_tokens(encoder, monkeypatch):
+    expected = list(encoder.extract(TEXTS * 3))
+    batches, states = [], encoder._states
+    monkeypatch.setattr(encoder, "_states", lambda ids: batches.append(ids) or states(ids))
+    monkeypatch.setattr(text, "TOKENS_HELD", 40)
+    monkeypatch.setattr(text, "TOKENS_AT_ONCE", 20)
+    found = list(encoder.extract(TEXTS * 3))
+    assert all(len(batch) * max(map(len, batch)) <= 20 for batch in batches) and len(batches) > 4
+    for before, after in zip(expected, found, strict=True):
+        assert type(before) is type(after)
+        if isinstance(before, Features):
+            assert np.array_equal(before.token_ids, after.token_ids)
+            assert np.abs(before.values - after.values).max() < 1e-5
+
+
 def test_long_transcripts_are_cut_and_counted(encoder, caplog, monkeypatch):
     monkeypatch.setattr(encoder, "_limit", 8)
     with caplog.at_level(logging.WARNING):
