@@ -4,9 +4,9 @@ The clip starts where the container says its earliest stream does (FFmpeg's own 
 container signals is honoured: edit lists, encoder priming, a late stream, gaps. Delays that it doesn't signal
 (AVI, MP4 without edit lists: some 20 to 60 ms between sound and picture) can't be seen.
 
-A damaged clip is refused, not half read: a packet that doesn't decode, or a file that ends well before its
-header says, makes the clip unusable, for what is left would be an unnoticed part of what was said. A video
-that simply is short is fine.
+A damaged clip is refused, not half read: a packet that doesn't decode (of those that are decoded), or a file that
+ends well before its header says, makes the clip unusable, for what is left would be an unnoticed part of what was
+said. A video that simply is short is fine.
 """
 
 from collections.abc import Iterator
@@ -175,7 +175,7 @@ def _decoded(
     end = 0.0
     for packet in container.demux():
         if packet.pts is not None:
-            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            end = max(end, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
         if packet.is_corrupt:
             raise Unusable("truncated or damaged (a corrupt packet): replace or re-encode the file")
         if packet.stream.index == stream.index:
