@@ -157,7 +157,7 @@ def results(tmp_path_factory):
     for name, (make, _) in CASES.items():
         make(folder / name)
     write_clip(folder / "silence.mp4", [(i / FPS, FACE) for i in range(12)], np.zeros((1, 8000)), 16000)
-    sources, found = [str(folder / name) for name in CASES], {}
+    sources, found = [str(folder / name) for name in CASES], {"folder": folder}
     for modality in BOTH:
         path = folder.parent / f"awkward-{modality}.h5"
         with extract.extractor(modality) as extractor:
@@ -191,6 +191,21 @@ def test_features_or_a_reason(results, name):
 
 def test_there_are_enough_of_them():
     assert len(CASES) >= 25
+
+
+@pytest.mark.parametrize("modality", BOTH)
+def test_a_clip_has_the_same_bytes_in_any_company(results, tmp_path, modality):
+    names = ["surround.mp4", "plain.mp4"]
+    for run in ("1.h5", "2.h5"):
+        with extract.extractor(modality) as extractor:
+            sources = [str(results["folder"] / name) for name in names]
+            extract.shard(modality, extractor, names, sources, tmp_path / run)
+    assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
+    for name in names:
+        among_all, _ = rows(results, modality, name)
+        alone, _ = rows({modality: (tmp_path / "1.h5", None)}, modality, name)
+        assert alone.values.tobytes() == among_all.values.tobytes()
+        assert alone.times.tobytes() == among_all.times.tobytes()
 
 
 def test_faces_keep_their_times_at_a_variable_rate(results):
