@@ -100,7 +100,8 @@ class Writer:
             raise ValueError(
                 f"{name}: {frames} frames of {dims} dimensions; need at least 1 frame of {width}"
             )
-        peak = np.nanmax(np.abs(features.values), initial=0)
+        # no np.abs: an hour of video would be copied
+        peak = max(np.nanmax(features.values, initial=0), -np.nanmin(features.values, initial=0))
         if peak > np.finfo(dtype).max:
             raise ValueError(f"{name}: a value of {peak:g} does not fit {dtype}")
         self.offsets[name].append(self.offsets[name][-1] + frames)
@@ -113,14 +114,14 @@ class Writer:
         group, buffered = self.file[name], self.buffers[name]
         if not buffered:
             return
-        grow(group["values"], np.concatenate([f.values for f in buffered]))
+        grow(group["values"], joined([f.values for f in buffered]))
         for extra, dtype in EXTRA.items():
             if getattr(buffered[0], extra) is not None:
                 if extra not in group:
                     group.create_dataset(
                         extra, (0,), dtype, maxshape=(None,), chunks=(4096,), compression="gzip"
                     )
-                grow(group[extra], np.concatenate([getattr(f, extra) for f in buffered]))
+                grow(group[extra], joined([getattr(f, extra) for f in buffered]))
         self.buffers[name], self.buffered[name] = [], 0
 
     def finish(self, clips: pd.DataFrame, quarantine: pd.DataFrame | None = None) -> None:
@@ -136,6 +137,11 @@ class Writer:
                 for column, values in frame.items():
                     dtype = np.float64 if pd.api.types.is_numeric_dtype(values) else STRING
                     self.file[f"{table}/{column}"] = values.to_numpy().astype(dtype)
+
+
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays after one another; a single one is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def grow(dataset: h5py.Dataset, rows: np.ndarray) -> None:

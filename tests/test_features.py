@@ -1,5 +1,6 @@
 """The extractors: what their features follow, what they ignore, and what they refuse."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -167,7 +168,7 @@ def test_face_features_of_a_clip(tmp_path, faces):
     check_contract(faces, features)
     assert features.values.shape == (10, 478 * 3 + 52 + 6)
     assert features.times[1] == pytest.approx(0.12, abs=1e-3)
-    assert faces.settings["model_sha256"] == vision.PACKAGED_SHA256 and faces.settings["rate"] == 10.0
+    assert faces.settings["model_sha256"] == vision.PUBLISHED_SHA256 and faces.settings["rate"] == 10.0
 
 
 @pytest.mark.parametrize(
@@ -270,14 +271,40 @@ def test_the_model_file_is_checked(tmp_path, monkeypatch):
         MediaPipe(model=tmp_path / "none.task")
     copy = shutil.copy(vision.PACKAGED_MODEL, tmp_path / "own.task")
     with MediaPipe(model=copy) as extractor:
-        assert extractor.settings["model_sha256"] == vision.PACKAGED_SHA256
+        assert extractor.settings["model_sha256"] == vision.PUBLISHED_SHA256
     damaged = tmp_path / "damaged.task"
     damaged.write_bytes(b"not a model")
-    with pytest.raises(RuntimeError, match="Unable to open"), MediaPipe(model=damaged):
+    found = hashlib.sha256(b"not a model").hexdigest()
+    told = rf"damaged\.task has the SHA-256 {found}, expected {vision.PUBLISHED_SHA256}.*model_sha256"
+    with pytest.raises(ValueError, match=told):
+        MediaPipe(model=damaged)
+    with pytest.raises(RuntimeError, match="Unable to open"), MediaPipe(model=damaged, model_sha256=found):
         pass
+    with pytest.raises(ValueError, match=f"{vision.PUBLISHED_SHA256}, expected {found}"):
+        MediaPipe(model=copy, model_sha256=found)
     monkeypatch.setattr(vision, "PACKAGED_MODEL", damaged)
-    with pytest.raises(ValueError, match=rf"SHA-256 [0-9a-f]{{64}}, expected {vision.PACKAGED_SHA256}"):
+    with pytest.raises(ValueError, match=rf"{found}, expected {vision.PUBLISHED_SHA256}.*[Ii]nstall"):
         MediaPipe()
+
+
+def test_what_is_read_is_what_mediapipe_tells(faces):
+    rgb = np.ascontiguousarray(
+        np.concatenate([draw_face(320, 360, (160, 180), s) for s in (60, 100)], axis=1)
+    )
+    picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
+    told = faces._landmarker.detect(picture)
+    found = faces.detect(rgb)
+    assert len(found) == len(told.face_landmarks) == 2
+    for number, face in enumerate(found):
+        points = [(p.x * 640, p.y * 360, p.z * 640) for p in told.face_landmarks[number]]
+        assert np.array_equal(face.points, points)
+        assert np.array_equal(face.blendshapes, [c.score for c in told.face_blendshapes[number]])
+        assert np.array_equal(face.matrix, told.facial_transformation_matrixes[number])
+
+
+def test_pictures_that_would_be_misread_are_refused(faces):
+    with pytest.raises(ValueError, match="misread"):
+        faces.detect(draw_face()[:, ::2])
 
 
 def test_native_chatter_is_shown_only_on_failure(capfd):
@@ -355,6 +382,21 @@ def test_text_features_do_not_depend_on_padding_or_batch(encoder, monkeypatch):
         if isinstance(expected, Features):
             assert np.abs(alone.values - expected.values).max() < 1e-5
             assert np.abs(found.values - expected.values).max() < 1e-5
+
+
+def test_memory_is_bounded_by_tokens(encoder, monkeypatch):
+    expected = list(encoder.extract(TEXTS * 3))
+    batches, states = [], encoder._states
+    monkeypatch.setattr(encoder, "_states", lambda ids: batches.append(ids) or states(ids))
+    monkeypatch.setattr(text, "TOKENS_HELD", 40)
+    monkeypatch.setattr(text, "TOKENS_AT_ONCE", 20)
+    found = list(encoder.extract(TEXTS * 3))
+    assert all(len(batch) * max(map(len, batch)) <= 20 for batch in batches) and len(batches) > 4
+    for before, after in zip(expected, found, strict=True):
+        assert type(before) is type(after)
+        if isinstance(before, Features):
+            assert np.array_equal(before.token_ids, after.token_ids)
+            assert np.abs(before.values - after.values).max() < 1e-5
 
 
 def test_long_transcripts_are_cut_and_counted(encoder, caplog, monkeypatch):

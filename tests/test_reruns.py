@@ -66,6 +66,8 @@ OTHER = {  # of settings that are a choice
     "rate": 5,
     "model": "face.task",
     "layer": 2,
+    "model_sha256": "0" * 64,
+    "speaker": "active",
 }
 
 

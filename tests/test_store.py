@@ -90,7 +90,8 @@ def shard(tmp_path, modality, results, name="0"):
         (tmp_path / clip).touch()
     fake = Fake({str(tmp_path / clip): result for clip, result in results.items()})
     path = tmp_path / f"{modality}-{name}.h5"
-    extract.shard(modality, fake, list(results), [str(tmp_path / clip) for clip in results], path)
+    sources = [str(tmp_path / clip) for clip in results]
+    extract.shard(modality, fake, list(results), sources, path, path.with_suffix(".costs.csv"))
     return path
 
 
@@ -132,6 +133,33 @@ def test_one_bad_clip_costs_that_clip(tmp_path):
         "inf": "row 1 holds inf among finite values",
         "nothing": "nothing was found in any frame",
     }
+
+
+def test_quality_of_each_clip(tmp_path):
+    def sound(seconds):
+        quality = {"seconds": seconds, "voiced": 0.51234567, "silence": 0.0, "clipping": 0.0}
+        return Features(np.zeros((3, 2), np.float32), quality=quality)
+
+    def film(seconds):
+        return Features(np.zeros((3, 2), np.float32), quality={"seconds": seconds, "frames": 9, "faces": 1.0})
+
+    manifest_of(tmp_path, {"b": "train", "a": "valid", "0": "test"})
+    shards, costs = [], []
+    for modality, results in {
+        "audio": {"a": sound(2.0), "b": Unusable("no audio track"), "0": sound(1.0)},
+        "vision": {"a": film(1.9), "b": film(4.9), "0": Unusable("no face")},
+    }.items():
+        shards.append(shard(tmp_path, modality, results))
+        costs.append(shards[-1].with_suffix(".costs.csv"))
+    extract.list_quality(tmp_path / "manifest.csv", shards, costs, tmp_path / "extraction.csv")
+    lines = (tmp_path / "extraction.csv").read_text().splitlines()
+    assert [line.rsplit(",", 1)[0] for line in lines] == [
+        "clip,split,seconds,frames,faces,voiced,silence,clipping,tokens",
+        "b,train,4.9,9,1.0,,,,",
+        "a,valid,2.0,9,1.0,0.5123,0.0,0.0,",
+        "0,test,1.0,,,0.5123,0.0,0.0,",
+    ]
+    assert all(0 <= float(line.rsplit(",", 1)[1]) < 1 for line in lines[1:])
 
 
 def test_missing_video_is_named(tmp_path):

@@ -53,6 +53,18 @@ def test_predictions_hold_everything(demo):
     assert metrics["seed"] == 1 and metrics["models"]["cmc"]["test"]["n"] == 5
 
 
+def test_extraction_tells_what_each_clip_is_like(demo):
+    folder, _ = demo
+    table = pd.read_csv(folder / "results/demo/extraction.csv")
+    labels = pd.read_csv(folder / "results/demo/corpus/label.csv", dtype=str)
+    assert table["clip"].tolist() == (labels["video_id"] + "$_$" + labels["clip_id"]).tolist()
+    assert table["split"].tolist() == labels["mode"].tolist() and table.notna().all(axis=None)
+    assert table["seconds"].between(2, 4.1).all() and table["tokens"].between(4, 40).all()
+    assert (table["frames"] / table["seconds"]).between(9, 11).all() and (table["faces"] > 0.9).all()
+    assert table["voiced"].between(0.2, 0.9).all() and table["silence"].between(0.05, 0.7).all()
+    assert (table["clipping"] < 0.01).all() and table["cpu_seconds"].between(0.01, 60).all()
+
+
 def test_second_run_has_nothing_to_do(demo):
     folder, _ = demo
     assert "Nothing to be done" in snakemake(folder, config=ONE_EPOCH)

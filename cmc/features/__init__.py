@@ -21,7 +21,8 @@ The file also has constants that are read without importing it, since many bring
                      another place
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,8 +44,12 @@ class Features:
         Seconds from the clip's start at which each row lies; None for text, whose rows are tokens.
     token_ids : ndarray (frames,), int32, or None
         Text only: the tokenizer's id of each row, special tokens included.
+    quality : mapping of str to float
+        Figures about the clip for extraction.csv, such as the share of frames with a face; see
+        `cmc.extract.QUALITY`.
     """
 
     values: np.ndarray
     times: np.ndarray | None = None
     token_ids: np.ndarray | None = None
+    quality: Mapping[str, float] = field(default_factory=dict)

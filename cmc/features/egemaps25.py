@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cmc import media
-from cmc.features import Features, Unusable
+from cmc.features import Features, Unusable, quality
 
 try:
     import opensmile
@@ -66,8 +66,10 @@ class Egemaps25:
         Unusable
             The sound is shorter than 60 ms; and see `cmc.media.audio`.
         """
-        values = self.of_wave(media.audio(path, SAMPLE_RATE))
-        return Features(values, times=np.arange(len(values)) * STEP + WINDOW / 2)
+        wave = media.audio(path, SAMPLE_RATE)
+        values = self.of_wave(wave)
+        times = np.arange(len(values)) * STEP + WINDOW / 2
+        return Features(values, times=times, quality=quality.of_sound(wave, SAMPLE_RATE))
 
     def of_wave(self, wave: np.ndarray) -> np.ndarray:
         """Features (frames, 25), float32, of sound (samples,), float32, at 16 kHz."""

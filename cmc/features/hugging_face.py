@@ -18,6 +18,8 @@ SETTINGS = {  # the encoder itself is the data set's `text_encoder`, since stage
     "layer": {"type": "integer", "not": {"const": 0}, "default": -1},
 }
 BATCHES_SORTED = 32  # batches whose transcripts are sorted by length together; bounds what is held in memory
+TOKENS_HELD = 1 << 17  # whose hidden states are in memory at once, but for a transcript longer than that
+TOKENS_AT_ONCE = 1 << 13  # of a batch, padding included: long transcripts come in smaller batches
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,8 @@ class HuggingFace:
         """
         window = self._batch * BATCHES_SORTED
         for start in range(0, len(texts), window):
-            yield from self._encode(self._tokenize(texts[start : start + window]))
+            for part in _parts(self._tokenize(texts[start : start + window])):
+                yield from self._encode(part)
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, cut to the limit."""
@@ -99,11 +102,13 @@ class HuggingFace:
         usable = [i for i, ids in enumerate(token_ids) if len(ids) > special]
         usable.sort(key=lambda i: len(token_ids[i]))
         encoded: list[Features | Unusable] = [Unusable("the transcript is empty") for _ in token_ids]
-        for start in range(0, len(usable), self._batch):
-            chosen = usable[start : start + self._batch]
+        while usable:
+            size = min(self._batch, max(1, TOKENS_AT_ONCE // len(token_ids[usable[-1]])))
+            chosen, usable = usable[-size:], usable[:-size]  # from the longest on, which is the padded length
             states = self._states([token_ids[i] for i in chosen])
             for i, values in zip(chosen, states, strict=True):
-                encoded[i] = Features(values, token_ids=np.array(token_ids[i], np.int32))
+                ids = np.array(token_ids[i], np.int32)
+                encoded[i] = Features(values, token_ids=ids, quality={"tokens": len(ids)})
         return encoded
 
     def _states(self, token_ids: list[list[int]]) -> list[np.ndarray]:
@@ -116,6 +121,18 @@ class HuggingFace:
         real = inputs["attention_mask"].bool()
         # A copy: a view would keep the whole padded batch in memory.
         return [row[kept].numpy().copy() for row, kept in zip(states, real, strict=True)]
+
+
+def _parts(token_ids: list[list[int]]) -> Iterator[list[list[int]]]:
+    """Token sequences in parts that follow each other, of `TOKENS_HELD` tokens at most."""
+    part, tokens = [], 0
+    for ids in token_ids:
+        if part and tokens + len(ids) > TOKENS_HELD:
+            yield part
+            part, tokens = [], 0
+        part.append(ids)
+        tokens += len(ids)
+    yield part
 
 
 def tokenizer(encoder: str, download: bool = False) -> "PreTrainedTokenizerBase":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cmc import media
-from cmc.features import Features, Unusable, hub
+from cmc.features import Features, Unusable, hub, quality
 
 SETTINGS = {
     "encoder": {"type": "string", "minLength": 1, "format": "encoder"},
@@ -92,7 +92,7 @@ class HuggingFaceSpeech:
         wave = media.audio(path, SAMPLE_RATE)
         values = self.of_wave(wave)
         times = (np.arange(len(values)) * self._hop + self._width / 2) / SAMPLE_RATE
-        return Features(values, times=times)
+        return Features(values, times=times, quality=quality.of_sound(wave, SAMPLE_RATE))
 
     def of_wave(self, wave: np.ndarray) -> np.ndarray:
         """Features (frames, hidden), float32, of sound (samples,), float32, at 16 kHz."""

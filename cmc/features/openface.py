@@ -118,9 +118,11 @@ class OpenFace:
             raise Unusable(f"{path} can't be read as OpenFace's CSV: {error}") from None
         values = np.concatenate(blocks)
         values[~(rows["usable"].to_numpy() & np.isfinite(values).all(axis=1))] = np.nan
-        if np.isnan(values).all():
+        faces = 1 - np.isnan(values[:, 0]).mean()
+        if not faces:
             raise Unusable(f"no face in any of {len(values)} frames")
-        return Features(values, times=rows["timestamp"].to_numpy())
+        quality = {"frames": len(values), "faces": faces}
+        return Features(values, times=rows["timestamp"].to_numpy(), quality=quality)
 
 
 def check_header(path: str | Path, columns: Sequence[str]) -> list[str]:

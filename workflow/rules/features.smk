@@ -27,6 +27,15 @@ def encoder_weights(wildcards):
     return sorted(map(str, hub.weight_files(folder))) if folder.is_dir() else []
 
 
+def costs_of_shards(wildcards):
+    """What the extraction of each shard of every modality cost."""
+    return [
+        path.removesuffix(".h5") + ".costs.csv"
+        for modality in ("text", "audio", "vision")
+        for path in shard_files(modality)(wildcards)
+    ]
+
+
 def features_file(wildcards):
     demand(wildcards.dataset)
     return config["datasets"][wildcards.dataset]["features_file"]
@@ -68,7 +77,8 @@ rule extract_text:
         encoder="results/{dataset}/text_encoder.json",
         code=code_of("text"),
     output:
-        "results/{dataset}/shards/text-{shard}.h5",
+        features="results/{dataset}/shards/text-{shard}.h5",
+        costs="results/{dataset}/shards/text-{shard}.costs.csv",
     log:
         "results/{dataset}/logs/extract_text-{shard}.log",
     benchmark:
@@ -95,7 +105,8 @@ rule extract_audio:
         files=inputs_of("audio"),
         code=code_of("audio"),
     output:
-        "results/{dataset}/shards/audio-{shard}.h5",
+        features="results/{dataset}/shards/audio-{shard}.h5",
+        costs="results/{dataset}/shards/audio-{shard}.costs.csv",
     log:
         "results/{dataset}/logs/extract_audio-{shard}.log",
     benchmark:
@@ -119,7 +130,8 @@ rule extract_vision:
         files=inputs_of("vision"),
         code=code_of("vision"),
     output:
-        "results/{dataset}/shards/vision-{shard}.h5",
+        features="results/{dataset}/shards/vision-{shard}.h5",
+        costs="results/{dataset}/shards/vision-{shard}.costs.csv",
     log:
         "results/{dataset}/logs/extract_vision-{shard}.log",
     benchmark:
@@ -140,17 +152,20 @@ rule extract_vision:
 
 rule quarantine:
     input:
+        manifest="results/{dataset}/manifest.csv",
         refused="results/{dataset}/refused.csv",
         text=shard_files("text"),
         audio=shard_files("audio"),
         vision=shard_files("vision"),
+        costs=costs_of_shards,
         code=code("extract"),
     output:
-        report(
+        quarantine=report(
             "results/{dataset}/quarantine.csv",
             caption="../report/quarantine.rst",
             category="{dataset}",
         ),
+        quality="results/{dataset}/extraction.csv",
     log:
         "results/{dataset}/logs/quarantine.log",
     wildcard_constraints:

@@ -6,4 +6,11 @@ from cmc import extract, extractors
 
 params = snakemake.params
 with extractors.make(params.modality, params.extractor, **params.settings) as extractor:
-    extract.shard(params.modality, extractor, params.clips, params.sources, snakemake.output[0])
+    extract.shard(
+        params.modality,
+        extractor,
+        params.clips,
+        params.sources,
+        snakemake.output.features,
+        snakemake.output.costs,
+    )
