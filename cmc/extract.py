@@ -60,7 +60,7 @@ def shard(
     with store.create(path) as out:
         out.modality(modality, recipe)
         for clip, result in zip(clips, _timed(results, spent), strict=True):
-            reason = str(result) if isinstance(result, Unusable) else fault(result)
+            reason = str(result) if isinstance(result, Unusable) else fault(result, extractor.dtype)
             if reason:
                 log.warning("%s can't be used: %s", clip, reason)
                 refused.append((clip, modality, reason))
@@ -111,16 +111,17 @@ def attempt(extractor, path: str) -> Features | Unusable:
         return Unusable(f"the {extractor.name} extractor failed: {type(error).__name__}: {error}")
 
 
-def fault(features: Features) -> str | None:
-    """Why features can't be stored, if they can't: rows must be finite, or NaN as a whole."""
+def fault(features: Features, dtype: str) -> str | None:
+    """Why features can't be stored, if they can't: rows must be finite as `dtype`, or NaN as a whole."""
     if not len(features.values):
         return "no frame could be extracted"
-    finite = np.isfinite(features.values)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(features.values.astype(dtype, copy=False))
     missing = np.isnan(features.values).all(axis=1)
     bad = ~(finite.all(axis=1) | missing)
     if bad.any():
         row = int(np.argmax(bad))
-        return f"row {row} holds {features.values[row][~finite[row]][0]} among finite values"
+        return f"row {row} holds {features.values[row][~finite[row]][0]}, no finite {dtype}"
     return "nothing was found in any frame" if missing.all() else None
 
 

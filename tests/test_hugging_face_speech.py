@@ -39,7 +39,7 @@ def test_features_are_what_the_library_computes(encoders, kind, layer):
     model = hub.load(encoders[kind])
     with torch.no_grad():
         states = model(prepared["input_values"], output_hidden_states=True).hidden_states
-    np.testing.assert_allclose(found, states[layer][0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(found, states[layer][0].numpy(), rtol=1e-3, atol=1e-3)
     assert found.std() > 0.1
 
 
@@ -55,7 +55,7 @@ def test_rows_lie_in_the_middle_of_what_they_hear(encoders, tmp_path):
         features = extractor.extract(path)
     times = features.times
     assert extractor.rate == 50 and np.allclose(np.diff(times), 0.02) and times[0] == 0.0125
-    assert features.values.dtype == np.float32 and np.isfinite(features.values).all()
+    assert features.values.dtype == np.float16 and np.isfinite(features.values).all()
     silence = seen[0][:, :1]
     (hear,) = np.nonzero(np.abs(seen[0] - silence).max(axis=0) > 1e-3)
     assert (
@@ -72,8 +72,8 @@ def test_a_clip_of_one_chunk_is_seen_whole_and_a_longer_one_nearly(encoders):
     assert np.array_equal(values[20.0], values[60.0])
     assert {len(found) for found in values.values()} == {999}
     for chunk in (4.0, 7.0):
-        apart = np.abs(values[chunk] - values[60.0]).mean()
-        assert 0 < apart < 0.1 * values[60.0].std()
+        apart = np.abs(values[chunk].astype(float) - values[60.0]).mean()
+        assert 0 < apart < 0.1 * values[60.0].astype(float).std()
 
 
 def test_memory_does_not_grow_with_the_clip_beyond_wave_and_rows(encoders):
@@ -84,7 +84,7 @@ def test_memory_does_not_grow_with_the_clip_beyond_wave_and_rows(encoders):
         values = extractor.of_wave(wave)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert len(values) == 14999 and peak < 3 * wave.nbytes + 2 * values.nbytes
+    assert len(values) == 14999 and peak < wave.nbytes + 2 * values.nbytes
 
 
 @pytest.mark.parametrize("samples", [1, 399])

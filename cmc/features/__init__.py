@@ -37,7 +37,7 @@ class Features:
 
     Attributes
     ----------
-    values : ndarray (frames, dims), float32
+    values : ndarray (frames, dims), float32, or the dtype that they are stored in
         One row a frame or token. A row is all NaN where nothing was found (a frame without a face);
         everything else is finite.
     times : ndarray (frames,), float64, or None

@@ -13,7 +13,7 @@ from cmc.features import Features, Unusable, hub, quality
 SETTINGS = {
     "encoder": {"type": "string", "minLength": 1, "format": "encoder"},
     "layer": {"type": "integer", "not": {"const": 0}, "default": -1},
-    "chunk": {"type": "number", "minimum": 1, "default": 30.0},
+    "chunk": {"type": "number", "minimum": 1, "default": 20.0},
 }
 SAMPLE_RATE = 16000  # Hz, what these encoders were trained on
 CONTEXT = 5.0  # s to either side of a chunk that its frames still hear
@@ -48,7 +48,7 @@ class HuggingFaceSpeech:
     version = f"transformers {version('transformers')}"
     dtype = "float16"
 
-    def __init__(self, encoder: str, layer: int = -1, chunk: float = 30.0, download: bool = False) -> None:
+    def __init__(self, encoder: str, layer: int = -1, chunk: float = 20.0, download: bool = False) -> None:
         directory = hub.resolve(encoder, download)
         self._normalises = normalises(directory)
         self._model = hub.load(encoder, layer, download)
@@ -82,7 +82,7 @@ class HuggingFaceSpeech:
         Returns
         -------
         Features
-            values (frames, hidden), finite.
+            values (frames, hidden), finite; float16 from the start, since those of an hour are large.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class HuggingFaceSpeech:
         return Features(values, times=times, quality=quality.of_sound(wave, SAMPLE_RATE))
 
     def of_wave(self, wave: np.ndarray) -> np.ndarray:
-        """Features (frames, hidden), float32, of sound (samples,), float32, at 16 kHz."""
+        """Features (frames, hidden), float16, of sound (samples,), float32, at 16 kHz."""
         import torch
 
         frames = 1 + (len(wave) - self._width) // self._hop
@@ -104,14 +104,14 @@ class HuggingFaceSpeech:
             raise Unusable(
                 f"{1000 * len(wave) / SAMPLE_RATE:.0f} ms of sound; a frame takes {shortest:.0f} ms"
             )
-        if self._normalises:  # the whole clip, as the encoder's own feature extractor does
-            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
-        values = np.empty((frames, len(self.columns)), np.float32)
+        # of the whole clip, as the encoder's own feature extractor does
+        mean, scale = (wave.mean(), np.sqrt(wave.var() + 1e-7)) if self._normalises else (0.0, 1.0)
+        values = np.empty((frames, len(self.columns)), self.dtype)
         for start in range(0, frames, self._chunk):
             stop = min(start + self._chunk, frames)
             first, last = max(0, start - self._context), stop + self._context
             end = (last - 1) * self._hop + self._width if last < frames else len(wave)
-            samples = wave[first * self._hop : end]
+            samples = ((wave[first * self._hop : end] - mean) / scale).astype(np.float32, copy=False)
             with torch.inference_mode():
                 states = self._model(torch.from_numpy(samples)[None]).last_hidden_state[0]
             values[start:stop] = states[start - first : stop - first].numpy()
