@@ -113,14 +113,16 @@ class ChSims33:
             for message in EXPECTED_WARNINGS:
                 warnings.filterwarnings("ignore", message)
             f0, mel, peaks = zip(*starmap(self._first_pass, self._blocks(pieces)), strict=True)
-            mel = np.concatenate(mel, axis=1)
-            mfcc = librosa.feature.mfcc(S=np.maximum(mel, mel.max() - TOP_DB), n_mfcc=MFCC)
+            floor = max(block.max() for block in mel) - TOP_DB
+            mfcc = [librosa.feature.mfcc(S=np.maximum(block, floor), n_mfcc=MFCC) for block in mel]
             tuning = _tuning(np.concatenate(peaks, axis=1))
             chroma = [self._chroma(*block, tuning) for block in self._blocks(again())]
-        values = np.empty((len(self.columns), mfcc.shape[1]), np.float32)
-        values[0], values[1 : 1 + MFCC] = np.concatenate(f0), mfcc
-        values[1 + MFCC :] = np.concatenate(chroma, axis=1)
-        return np.ascontiguousarray(values.T)
+        columns = [
+            np.concatenate(f0)[np.newaxis],
+            np.concatenate(mfcc, axis=1),
+            np.concatenate(chroma, axis=1),
+        ]
+        return np.ascontiguousarray(np.vstack(columns, dtype=np.float32, casting="same_kind").T)
 
     def _blocks(self, pieces: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, slice]]:
         """Blocks (samples,) of a sound, and which of their frames count: they overlap by what frames reach."""
