@@ -114,7 +114,8 @@ class ChSims33:
                 warnings.filterwarnings("ignore", message)
             f0, mel, peaks = zip(*starmap(self._first_pass, self._blocks(pieces)), strict=True)
             floor = max(block.max() for block in mel) - TOP_DB
-            mfcc = [librosa.feature.mfcc(S=np.maximum(block, floor), n_mfcc=MFCC) for block in mel]
+            mfcc = [_mfcc(np.maximum(block, floor)) for block in mel]
+            del mel
             tuning = _tuning(np.concatenate(peaks, axis=1))
             chroma = [self._chroma(*block, tuning) for block in self._blocks(again())]
         columns = [
@@ -154,6 +155,11 @@ class ChSims33:
     def _chroma(self, wave: np.ndarray, counted: slice, tuning: float) -> np.ndarray:
         """Chroma (12, frames) of a block."""
         return constant_q.chroma(wave, self.settings["sample_rate"], self.settings["hop"], tuning)[:, counted]
+
+
+def _mfcc(mel: np.ndarray) -> np.ndarray:
+    """MFCC (coefficients, frames) of a mel spectrum (bands, frames) in dB; a copy, lest all bands be held."""
+    return librosa.feature.mfcc(S=mel, n_mfcc=MFCC).copy()
 
 
 def _tuning(peaks: np.ndarray) -> float:
