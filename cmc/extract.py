@@ -17,26 +17,6 @@ PROGRESS_SECONDS = 5.0
 LABELS = ["M", "T", "A", "V"]
 # Figures of quality that extraction.csv holds of every clip; an extractor may give others, which follow.
 QUALITY = ["seconds", "frames", "faces", "voiced", "silence", "clipping", "tokens"]
-DTYPES = {"text": "float16", "audio": "float32", "vision": "float16"}  # see store.Recipe
-
-
-def extractor(modality: str, **settings):
-    """The extractor of a modality, a context manager; see `cmc.features`.
-
-    Parameters
-    ----------
-    modality : {'text', 'audio', 'vision'}
-    **settings
-        What the extractor's constructor takes.
-    """
-    # imported here because each brings libraries that the other modalities' jobs would only wait for
-    if modality == "text":
-        from cmc.features.text import HuggingFace as Extractor
-    elif modality == "audio":
-        from cmc.features.audio import ChSims33 as Extractor
-    else:
-        from cmc.features.vision import MediaPipe as Extractor
-    return Extractor(**settings)
 
 
 def shard(
@@ -56,7 +36,7 @@ def shard(
     clips : sequence of str
         Clip ids.
     sources : sequence of str
-        The transcript of each clip for text, else the path of its video.
+        The transcript of each clip for text, else the path of its video, or of what the extractor reads.
     path : path
         Of the file to write. Its table of clips holds their figures of quality.
     costs : path, optional
@@ -75,12 +55,12 @@ def shard(
         extractor.settings,
         extractor.columns,
         extractor.rate,
-        DTYPES[modality],
+        extractor.dtype,
     )
     with store.create(path) as out:
         out.modality(modality, recipe)
         for clip, result in zip(clips, _timed(results, spent), strict=True):
-            reason = str(result) if isinstance(result, Unusable) else fault(result)
+            reason = str(result) if isinstance(result, Unusable) else fault(result, extractor.dtype)
             if reason:
                 log.warning("%s can't be used: %s", clip, reason)
                 refused.append((clip, modality, reason))
@@ -121,7 +101,7 @@ def _timed(results: Iterable, spent: list[float]) -> Iterator:
 def attempt(extractor, path: str) -> Features | Unusable:
     """Features of one video, or why there are none; an extractor's own failure costs one clip, not the run."""
     if not Path(path).exists():
-        return Unusable(f"video is missing: {path}")
+        return Unusable(f"{getattr(extractor, 'source', 'video')} is missing: {path}")
     try:
         return extractor.extract(path)
     except Unusable as reason:
@@ -131,16 +111,17 @@ def attempt(extractor, path: str) -> Features | Unusable:
         return Unusable(f"the {extractor.name} extractor failed: {type(error).__name__}: {error}")
 
 
-def fault(features: Features) -> str | None:
-    """Why features can't be stored, if they can't: rows must be finite, or NaN as a whole."""
+def fault(features: Features, dtype: str) -> str | None:
+    """Why features can't be stored, if they can't: rows must be finite as `dtype`, or NaN as a whole."""
     if not len(features.values):
         return "no frame could be extracted"
-    finite = np.isfinite(features.values)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(features.values.astype(dtype, copy=False))
     missing = np.isnan(features.values).all(axis=1)
     bad = ~(finite.all(axis=1) | missing)
     if bad.any():
         row = int(np.argmax(bad))
-        return f"row {row} holds {features.values[row][~finite[row]][0]} among finite values"
+        return f"row {row} holds {features.values[row][~finite[row]][0]}, no finite {dtype}"
     return "nothing was found in any frame" if missing.all() else None
 
 

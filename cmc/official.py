@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmc import SPLITS, quarantine, store
+from cmc import MODALITIES, SPLITS, quarantine, store
 from cmc.features import Features, Unusable
 from cmc.manifest import SEPARATOR, Clip, plain_name
 
@@ -56,6 +56,7 @@ def import_features(
     label_range: tuple[float, float],
     max_share: float,
     vocabulary: int | None = None,
+    modalities: Iterable[str] = MODALITIES,
 ) -> None:
     """Write the splits train, valid and test of an official feature file as one of ours.
 
@@ -81,6 +82,8 @@ def import_features(
         Of all clips, in [0, 1], that may be unusable.
     vocabulary : int, optional
         Of the text encoder; a token id beyond it is logged as a warning.
+    modalities : iterable of str
+        Those to take, text among them; the file need not have the others.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def import_features(
     result, tokens = Result(), Tokens(vocabulary)
     with store.create(out) as writer:
         for name in SPLITS:
-            add(writer, Split(path, name, splits.pop(name)), recipe, label_range, result, tokens)
+            add(writer, Split(path, name, splits.pop(name), modalities), recipe, label_range, result, tokens)
         tokens.check()
         result.check(max_share, quarantine_out)
         writer.finish(result.table())
@@ -146,13 +149,15 @@ class Split:
     Attributes
     ----------
     ids : list of str
-    text, audio, vision : ndarray (n, time, dims)
+    text : ndarray (n, tokens, dims)
         Numbers, or objects that may be numbers.
+    frames : dict
+        'audio', 'vision' -> the same, of those that are taken.
     bert : ndarray (n, 3, tokens)
         Token ids, attention mask, token types.
     """
 
-    def __init__(self, path: str | Path, name: str, held: object) -> None:
+    def __init__(self, path: str | Path, name: str, held: object, modalities: Iterable[str]) -> None:
         self.path, self.name, self.held = path, name, held
         if not isinstance(held, dict):
             raise OfficialError(f"{path}, split {name}: expected a dict, found {kind(held)}; {AGAIN}")
@@ -165,14 +170,14 @@ class Split:
         self.ids = [as_text(value) for value in self.series("id", None)]
         self.texts = [as_text(value) for value in self.series("raw_text", len(self.ids))]
         self.text, self.bert = self.array("text"), self.array("text_bert")
-        self.audio, self.vision = self.array("audio"), self.array("vision")
+        self.frames = {modality: self.array(modality) for modality in modalities if modality != "text"}
         tokens = self.text.shape[1]
         if self.bert.shape[1:] != (3, tokens):
             self.fail("text_bert", f"shape {(len(self.ids), 3, tokens)}, as text has", f"{self.bert.shape}")
         self.labels = {"M": self.numbers("regression_labels")}
         for letter, key in UNIMODAL.items():
             self.labels[letter] = self.numbers(key) if key in held else [math.nan] * len(self.ids)
-        self.lengths = {modality: self.length(modality) for modality in ("audio", "vision")}
+        self.lengths = {modality: self.length(modality) for modality in self.frames}
 
     def fail(self, key: str, expected: str, found: str) -> None:
         raise OfficialError(
@@ -223,7 +228,7 @@ class Split:
 
     def length(self, modality: str) -> list[float] | None:
         """Frames of each clip; None where they are as many as the text's tokens."""
-        key, array = f"{modality}_lengths", getattr(self, modality)
+        key, array = f"{modality}_lengths", self.frames[modality]
         if key in self.held:
             return self.numbers(key)
         if array.shape[1] != self.text.shape[1]:
@@ -260,7 +265,7 @@ class Split:
             raise Unusable(f"text holds a hidden state that is not finite or does not fit {DTYPES['text']}")
         result = {"text": Features(states.astype(DTYPES["text"]), token_ids=ids)}
         for modality, lengths in self.lengths.items():
-            values = cut(modality, getattr(self, modality)[i], len(ids) if lengths is None else lengths[i])
+            values = cut(modality, self.frames[modality][i], len(ids) if lengths is None else lengths[i])
             missing = ~np.isfinite(values).all(axis=1)
             if missing.all():
                 raise Unusable(f"{modality} holds no frame of finite values")
@@ -365,14 +370,14 @@ class Tokens:
 
 def declare(writer: store.Writer, split: Split, recipe: dict) -> None:
     """Declare the modalities at the first split; the others must have the same dimensions."""
-    for modality, dtype in DTYPES.items():
-        dims = getattr(split, modality).shape[2]
+    for modality, array in {"text": split.text, **split.frames}.items():
+        dims = array.shape[2]
         if modality in writer.offsets:
             if dims != (first := writer.file[modality]["values"].shape[1]):
                 split.fail(modality, f"{first} dimensions, as in {SPLITS[0]}", str(dims))
         else:
             columns = [f"{modality}_{i:03d}" for i in range(dims)]
-            made = store.Recipe("official", columns=columns, rate=None, dtype=dtype, **recipe)
+            made = store.Recipe("official", columns=columns, rate=None, dtype=DTYPES[modality], **recipe)
             writer.modality(modality, made)
 
 

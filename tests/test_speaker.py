@@ -9,7 +9,7 @@ from test_media import FPS, write_clip
 from cmc import media
 from cmc.demo import face, film, speech
 from cmc.features import Unusable, speaker
-from cmc.features.vision import MediaPipe
+from cmc.features.mediapipe import MediaPipe
 
 SECONDS = 4.0
 LOOKS = [replace(face.look_of(2), size=88.0, x=160.0, y=120.0), replace(face.look_of(5), size=70.0, x=160.0)]

@@ -73,6 +73,7 @@ class Fake:
     """An extractor of the contract whose results are given."""
 
     name, version, settings, columns, rate = "fake", "fake 1", {}, ["a", "b"], 10.0
+    dtype = "float32"
 
     def __init__(self, results):
         self.results = results
@@ -129,7 +130,7 @@ def test_one_bad_clip_costs_that_clip(tmp_path):
     assert table["reason"].to_dict() == {
         "faceless": "no face",
         "bug": "the fake extractor failed: ZeroDivisionError: oops",
-        "inf": "row 1 holds inf among finite values",
+        "inf": "row 1 holds inf, no finite float32",
         "nothing": "nothing was found in any frame",
     }
 
@@ -206,3 +207,9 @@ def test_gather_refuses_shards_of_different_settings(tmp_path):
             tmp_path / "f.h5",
             0.5,
         )
+
+
+def test_a_value_beyond_its_stored_type_costs_its_clip():
+    large = Features(np.array([[1.0], [1e5]], np.float32))
+    assert extract.fault(large, "float32") is None
+    assert extract.fault(large, "float16") == "row 1 holds 100000.0, no finite float16"

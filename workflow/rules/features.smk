@@ -22,11 +22,9 @@ def label_file(wildcards):
 
 
 def encoder_weights(wildcards):
-    """Weight files of a text encoder that is a folder of the user's, who may replace them."""
-    folder = Path(text_encoder_of(wildcards)).expanduser()
-    return (
-        sorted(map(str, text_encoders.weight_files(folder))) if folder.is_dir() else []
-    )
+    """Weight files of an encoder that is a folder of the user's, who may replace them."""
+    folder = Path(encoders_of(wildcards.dataset)[wildcards.modality]).expanduser()
+    return sorted(map(str, hub.weight_files(folder))) if folder.is_dir() else []
 
 
 def costs_of_shards(wildcards):
@@ -58,24 +56,26 @@ rule manifest:
         "../scripts/manifest.py"
 
 
-rule text_encoder:
+rule encoder:
     input:
         weights=encoder_weights,
-        code=code("features/text"),
+        code=code("features/hub"),
     output:
-        "results/{dataset}/text_encoder.json",
+        "results/{dataset}/{modality}_encoder.json",
     log:
-        "results/{dataset}/logs/text_encoder.log",
+        "results/{dataset}/logs/{modality}_encoder.log",
+    wildcard_constraints:
+        modality="|".join(MODALITIES),
     params:
-        encoder=text_encoder_of,
+        encoder=lambda w: encoders_of(w.dataset)[w.modality],
     script:
-        "../scripts/text_encoder.py"
+        "../scripts/encoder.py"
 
 
 rule extract_text:
     input:
         encoder="results/{dataset}/text_encoder.json",
-        code=code("extract", "features/text"),
+        code=code_of("text"),
     output:
         features="results/{dataset}/shards/text-{shard}.h5",
         costs="results/{dataset}/shards/text-{shard}.costs.csv",
@@ -84,11 +84,15 @@ rule extract_text:
     benchmark:
         "results/{dataset}/benchmarks/extract_text-{shard}.tsv"
     threads: config["threads"]["extract"]
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(60),
     params:
         modality="text",
+        extractor=extraction("text", 0),
         settings=lambda w: {
             "encoder": text_encoder_of(w),
-            **merged(config["features"]["text"]),
+            **extraction("text", 1)(w),
         },
         clips=clips_of("text"),
         sources=lambda w: [clips(w.dataset)[clip] for clip in clips_of("text")(w)],
@@ -98,8 +102,8 @@ rule extract_text:
 
 rule extract_audio:
     input:
-        videos=present_videos_of("audio"),
-        code=code("extract", "features/audio"),
+        files=inputs_of("audio"),
+        code=code_of("audio"),
     output:
         features="results/{dataset}/shards/audio-{shard}.h5",
         costs="results/{dataset}/shards/audio-{shard}.costs.csv",
@@ -108,20 +112,23 @@ rule extract_audio:
     benchmark:
         "results/{dataset}/benchmarks/extract_audio-{shard}.tsv"
     threads: config["threads"]["extract"]
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         modality="audio",
-        settings=merged(config["features"]["audio"]),
+        extractor=extraction("audio", 0),
+        settings=extraction("audio", 1),
         clips=clips_of("audio"),
-        sources=videos_of("audio"),
+        sources=sources_of("audio"),
     script:
         "../scripts/extract.py"
 
 
 rule extract_vision:
     input:
-        videos=present_videos_of("vision"),
-        model=[model] if (model := config["features"]["vision"].get("model")) else [],
-        code=code("extract", "features/vision"),
+        files=inputs_of("vision"),
+        code=code_of("vision"),
     output:
         features="results/{dataset}/shards/vision-{shard}.h5",
         costs="results/{dataset}/shards/vision-{shard}.costs.csv",
@@ -130,11 +137,15 @@ rule extract_vision:
     benchmark:
         "results/{dataset}/benchmarks/extract_vision-{shard}.tsv"
     threads: config["threads"]["extract"]
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         modality="vision",
-        settings=merged(config["features"]["vision"]),
+        extractor=extraction("vision", 0),
+        settings=extraction("vision", 1),
         clips=clips_of("vision"),
-        sources=videos_of("vision"),
+        sources=sources_of("vision"),
     script:
         "../scripts/extract.py"
 
@@ -180,6 +191,8 @@ rule features:
     wildcard_constraints:
         dataset=of_source("raw"),
     resources:
+        mem_mb=growing(1500),
+        runtime=growing(60),
         max_share=MAX_SHARE,
     script:
         "../scripts/features.py"
@@ -189,7 +202,7 @@ rule import_features:
     input:
         file=features_file,
         encoder="results/{dataset}/text_encoder.json",
-        code=code("official", "features/text"),
+        code=code("official", "features/hub"),
     output:
         features="results/{dataset}/features.h5",
         quarantine="results/{dataset}/quarantine.csv",
@@ -200,9 +213,12 @@ rule import_features:
     wildcard_constraints:
         dataset=of_source("features"),
     resources:
+        mem_mb=growing(3000),
+        runtime=growing(60),
         max_share=MAX_SHARE,
     params:
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
         encoder=text_encoder_of,
+        modalities=lambda w: list(features_of(w.dataset)),
     script:
         "../scripts/import_features.py"

@@ -4,7 +4,7 @@
 rule pretrain:
     input:
         features="results/{dataset}/features.h5",
-        code=code("pretrain", "features/text"),
+        code=code("pretrain", "features/hub"),
     output:
         weights="results/{dataset}/{variant}/seed{seed}/pretrain.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/pretrain.json",
@@ -15,6 +15,8 @@ rule pretrain:
         "results/{dataset}/benchmarks/pretrain-{variant}-{seed}.tsv"
     threads: config["threads"]["train"]
     resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
         device=config["device"],
     params:
         has0=lambda w: config["datasets"][w.dataset]["has0"],
@@ -28,7 +30,7 @@ rule finetune:
     input:
         features="results/{dataset}/features.h5",
         pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
-        code=code("finetune", "features/text"),
+        code=code("finetune", "features/hub"),
     output:
         weights="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/finetune.json",
@@ -39,6 +41,8 @@ rule finetune:
         "results/{dataset}/benchmarks/finetune-{variant}-{seed}.tsv"
     threads: config["threads"]["train"]
     resources:
+        mem_mb=growing(8000),
+        runtime=growing(480),
         device=config["device"],
     params:
         model=lambda w: stage2_model(w.dataset, w.variant),

@@ -2,10 +2,10 @@ import job
 
 job.start(snakemake)
 
-from cmc import extract
+from cmc import extract, extractors
 
 params = snakemake.params
-with extract.extractor(params.modality, **params.settings) as extractor:
+with extractors.make(params.modality, params.extractor, **params.settings) as extractor:
     extract.shard(
         params.modality,
         extractor,

@@ -3,7 +3,7 @@ import job
 job.start(snakemake)
 
 from cmc import official
-from cmc.features import text
+from cmc.features import hub
 
 params, result = snakemake.params, snakemake.output
 official.import_features(
@@ -12,5 +12,6 @@ official.import_features(
     result.quarantine,
     label_range=params.label_range,
     max_share=float(snakemake.resources.max_share),
-    vocabulary=text.vocabulary_size(params.encoder),
+    modalities=params.modalities,
+    vocabulary=hub.vocabulary_size(params.encoder),
 )

@@ -19,6 +19,12 @@ from mediapipe.tasks.python.vision.face_landmarker import FaceLandmarkerResultC
 from cmc import media
 from cmc.features import Features, Unusable, speaker
 
+SETTINGS = {
+    "rate": {"type": "number", "exclusiveMinimum": 0, "maximum": 120, "default": 10.0},
+    "speaker": {"enum": ["largest", "active"], "default": "largest"},
+    "model": {"type": ["string", "null"], "format": "file", "default": None},
+    "model_sha256": {"type": ["string", "null"], "pattern": "^[0-9a-f]{64}$", "default": None},
+}
 PACKAGED_MODEL = Path(__file__).parents[1] / "assets" / "face_landmarker.task"
 PUBLISHED_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 MAX_FACES = 4  # looked for in a frame; one is kept
@@ -109,8 +115,9 @@ class MediaPipe:
         The model file has another checksum, or `speaker` is unknown.
     """
 
-    name = "mediapipe_face"
+    name = "mediapipe"
     version = f"mediapipe {version('mediapipe')}"
+    dtype = "float16"
     columns = [f"landmark_{i:03d}_{axis}" for i in range(LANDMARKS) for axis in "xyz"] + BLENDSHAPES + POSE
 
     def __init__(
@@ -127,7 +134,7 @@ class MediaPipe:
         found = hashlib.sha256(self._model).hexdigest()
         if found != expected:
             way_out = (
-                "Get the file again, or, if it is the one you want, set features.vision.model_sha256."
+                "Get the file again, or, if it is the one you want, set features.vision.mediapipe.model_sha256."
                 if model
                 else "Install this package again."
             )

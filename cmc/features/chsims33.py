@@ -13,6 +13,7 @@ import numpy as np
 from cmc import media
 from cmc.features import Features, constant_q, quality
 
+SETTINGS = {"f0": {"enum": ["zcr", "pyin", "autocorrelation"], "default": "zcr"}}
 FRAME = 2048  # samples in an analysis frame, librosa's default
 MFCC = 20
 PITCH_CLASSES = ("c", "c_sharp", "d", "d_sharp", "e", "f", "f_sharp", "g", "g_sharp", "a", "a_sharp", "b")
@@ -48,8 +49,9 @@ class ChSims33:
     .. [1] Yu et al., "CH-SIMS: a Chinese multimodal sentiment analysis dataset", ACL 2020.
     """
 
-    name = "ch_sims_33"
+    name = "chsims33"
     version = f"librosa {librosa.__version__}"
+    dtype = "float32"
 
     def __init__(self, f0: str = "zcr", sample_rate: int = media.SAMPLE_RATE, hop: int = 512) -> None:
         if f0 not in F0:
