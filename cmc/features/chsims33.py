@@ -115,14 +115,17 @@ class ChSims33:
             for message in EXPECTED_WARNINGS:
                 warnings.filterwarnings("ignore", message)
             f0, mel, peaks = zip(*starmap(self._first_pass, self._blocks(pieces)), strict=True)
-            mel = np.concatenate(mel, axis=1)
-            mfcc = librosa.feature.mfcc(S=np.maximum(mel, mel.max() - TOP_DB), n_mfcc=MFCC)
+            floor = max(block.max() for block in mel) - TOP_DB
+            mfcc = [_mfcc(np.maximum(block, floor)) for block in mel]
+            del mel
             tuning = _tuning(np.concatenate(peaks, axis=1))
             chroma = [self._chroma(*block, tuning) for block in self._blocks(again())]
-        values = np.empty((len(self.columns), mfcc.shape[1]), np.float32)
-        values[0], values[1 : 1 + MFCC] = np.concatenate(f0), mfcc
-        values[1 + MFCC :] = np.concatenate(chroma, axis=1)
-        return np.ascontiguousarray(values.T)
+        columns = [
+            np.concatenate(f0)[np.newaxis],
+            np.concatenate(mfcc, axis=1),
+            np.concatenate(chroma, axis=1),
+        ]
+        return np.ascontiguousarray(np.vstack(columns, dtype=np.float32, casting="same_kind").T)
 
     def _blocks(self, pieces: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, slice]]:
         """Blocks (samples,) of a sound, and which of their frames count: they overlap by what frames reach."""
@@ -154,6 +157,11 @@ class ChSims33:
     def _chroma(self, wave: np.ndarray, counted: slice, tuning: float) -> np.ndarray:
         """Chroma (12, frames) of a block."""
         return constant_q.chroma(wave, self.settings["sample_rate"], self.settings["hop"], tuning)[:, counted]
+
+
+def _mfcc(mel: np.ndarray) -> np.ndarray:
+    """MFCC (coefficients, frames) of a mel spectrum (bands, frames) in dB; a copy, lest all bands be held."""
+    return librosa.feature.mfcc(S=mel, n_mfcc=MFCC).copy()
 
 
 def _tuning(peaks: np.ndarray) -> float:
