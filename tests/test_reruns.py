@@ -127,7 +127,7 @@ CHANGES = {
     "settings of an extractor that is not chosen": [
         {"features": {"vision": {"openface": {"rate": 30}}, "audio": {"hugging_face_speech": SPEECH}}}
     ],
-    "`features` of a data set": [
+    "`features.vision` of a data set": [
         {"datasets": {"demo": {"features": {"vision": {"mediapipe": {"rate": 5}}}}}},
     ],
     "`has0` of a data set": [{"datasets": {"demo": {"has0": "negative_nonnegative"}}}],
