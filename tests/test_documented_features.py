@@ -81,7 +81,7 @@ def test_the_configs_are_valid(tmp_path):
     assert "the files that openface reads" in output
 
 
-def test_the_example_of_a_new_extractor(demo, tmp_path):
+def test_the_example_of_a_new_extractor(demo, tmp_path, monkeypatch):
     folder, _ = demo
     code = [text for kind, text in BLOCKS if kind == "python"]
     [file], [line] = ([text for text in code if ("class" in text) == whole] for whole in (True, False))
@@ -91,11 +91,14 @@ def test_the_example_of_a_new_extractor(demo, tmp_path):
     try:
         (folder / "project/cmc/features/loudness.py").write_text(file)
         registry.write_text(before.replace('    "audio": {\n', '    "audio": {\n' + line))
+        monkeypatch.chdir(tmp_path)  # out of this repository, so that the copy is imported
+        monkeypatch.setenv("PYTHONPATH", str(folder / "project"))
         assert planned(folder, config=ONE_EPOCH) == {}  # nothing of another extractor is done again
         shutil.copytree(folder / "project", tmp_path / "project")
     finally:
         registry.write_text(before)
         (folder / "project/cmc/features/loudness.py").unlink()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "project"))
     root = tmp_path / "corpus"
     shutil.copytree(folder / "results/demo/corpus", root)
     own = {"vision": {"extractor": "none"}}
