@@ -1,6 +1,7 @@
 """Whatever kills a run, the documented command ends it, with the bytes of an undisturbed run."""
 
 import os
+import platform
 import random
 import shutil
 import signal
@@ -116,6 +117,11 @@ def test_a_second_run_at_once_is_refused(tmp_path):
             time.sleep(0.1)
         output = snakemake(tmp_path, "results/demo/features.h5", config=CONFIG, check=False)
         assert "Directory cannot be locked" in output and str(tmp_path) in output
+        assert f"process {run.pid} on {platform.node()}" in output and "Wait for it" in output
+        run.kill()
+        run.wait()
+        output = snakemake(tmp_path, "results/demo/features.h5", config=CONFIG, check=False)
+        assert f"process {run.pid} on {platform.node()}" in output and "snakemake --unlock" in output
     finally:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()

@@ -1,13 +1,15 @@
 """Choosing an extractor: its settings by its file, mistakes told, one file and one line for a new one."""
 
 import inspect
+import json
 import shutil
 from importlib import import_module
 
 import openface_files
 import pytest
 from jsonschema import Draft202012Validator
-from small_run import MINE, ONE_EPOCH, planned, snakemake
+from small_run import MINE, ONE_EPOCH, edited, planned, snakemake
+from tiny_models import speech_encoder
 
 from cmc import extractors, quarantine, store
 
@@ -84,10 +86,14 @@ def test_a_data_set_may_choose_for_itself(tmp_path):
     assert "extract_vision" not in jobs and {"extract_text", "extract_audio", "pretrain"} <= set(jobs)
 
 
-def test_openface_files_go_in_and_a_changed_one_reruns_its_shard(demo, tmp_path):
+def test_what_extractors_read_beside_the_videos_goes_in_and_reruns_what_it_must(demo, tmp_path):
     root = tmp_path / "corpus"
     shutil.copytree(demo[0] / "results/demo/corpus", root)
-    chosen = {"audio": {"extractor": "none"}, "vision": {"extractor": "openface", "openface": {"rate": 5}}}
+    speech = speech_encoder("wavlm", tmp_path / "speech")
+    chosen = {
+        "audio": {"extractor": "hugging_face_speech", "hugging_face_speech": {"encoder": str(speech)}},
+        "vision": {"extractor": "openface", "openface": {"rate": 5}},
+    }
     mine = MINE | {"root": str(root), "features": chosen}
     config = ONE_EPOCH | {"datasets": {"mine": mine}, "features": {"shards": {"vision": 4}}}
     target = "results/mine/features.h5"
@@ -108,12 +114,20 @@ def test_openface_files_go_in_and_a_changed_one_reruns_its_shard(demo, tmp_path)
     assert len(refused) == 2 and f"OpenFace file is missing: {files[1]}" in set(refused)
     assert any("lacks 282 of the 713 columns" in reason for reason in refused)
     with store.Reader(tmp_path / target) as reader:
-        assert reader.modalities == ["text", "vision"]
+        assert reader.modalities == ["text", "audio", "vision"]
+        assert reader.recipe("audio").extractor == "hugging_face_speech"
         recipe = reader.recipe("vision")
         assert len(recipe.columns) == 709 and recipe.dtype == "float32" and recipe.rate == 5
         assert len(reader.table("clips")) == len(clips) - 2
 
+    known = json.loads((tmp_path / "results/mine/audio_encoder.json").read_text())
+    assert known["encoder"] == str(speech) and len(known["sha256"]) == 64
+
     assert planned(tmp_path, target, config=config) == {}
+    weights = (speech / "model.safetensors").read_bytes()
+    with edited(speech / "model.safetensors", weights + b" "):
+        jobs = planned(tmp_path, target, config=config)
+        assert jobs == {"encoder": 1, "extract_audio": 1, "quarantine": 1, "features": 1}
     files[0].write_bytes(first)
     assert planned(tmp_path, target, config=config) == {"extract_vision": 1, "quarantine": 1, "features": 1}
     openface_files.write(files[1], openface_files.frames(30))  # one that wasn't there

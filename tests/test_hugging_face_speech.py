@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from test_media import film, write_clip
 from tiny_models import LAYERS, speech_encoder, text_encoder
 
@@ -100,6 +101,22 @@ def test_silence_is_finite_and_no_sound_is_unusable(encoders, tmp_path):
         assert np.isfinite(extractor.of_wave(np.zeros(SAMPLE_RATE, np.float32))).all()
         with pytest.raises(Unusable, match="no audio track"):
             extractor.extract(write_clip(tmp_path / "a.mp4", film()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_checkpoints_as_the_hub_has_them(tmp_path, kind):
+    folder = speech_encoder(kind, tmp_path / kind)
+    expected = hub.load(str(folder)).state_dict()
+    older = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    weights = {"lm_head.weight": torch.zeros(3, 16)}  # of a model trained for another task
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        for new, old in older.items():
+            name = name.replace(new, old)
+        weights[f"{kind}.{name}"] = tensor
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    found = hub.load(str(folder)).state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_settings_name_the_encoder_and_its_weights(encoders):

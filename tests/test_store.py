@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -213,3 +216,30 @@ def test_a_value_beyond_its_stored_type_costs_its_clip():
     large = Features(np.array([[1.0], [1e5]], np.float32))
     assert extract.fault(large, "float32") is None
     assert extract.fault(large, "float16") == "row 1 holds 100000.0, no finite float16"
+
+
+OVERFULL = """
+import resource, sys
+import numpy as np, pandas as pd
+from cmc import store
+from cmc.features import Features
+
+size = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+rng = np.random.default_rng(0)
+with store.create(sys.argv[1]) as out:
+    out.modality("audio", store.Recipe("x", "1", {}, [f"c{i}" for i in range(100)], 10.0))
+    for _ in range(20):
+        out.append("audio", Features(rng.normal(size=(50, 100)).astype(np.float32), times=np.arange(50) / 10))
+    out.finish(pd.DataFrame({"clip": [f"c{i}" for i in range(20)]}))
+"""
+
+
+@pytest.mark.parametrize("size", [0, 5_000, 100_000, 300_000])
+def test_a_disk_that_is_full(tmp_path, size):
+    """HDF5 by itself would crash here, and leave its half file."""
+    line = [sys.executable, "-c", OVERFULL, str(tmp_path / "features.h5"), str(size)]
+    ran = subprocess.run(line, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith("OSError: [Errno 27] File too large")
+    assert not list(tmp_path.iterdir())
