@@ -241,7 +241,9 @@ def test_quality_of_sound(results):
     assert pd.notna(rows(results, "audio", "one frame.mp4")[1]["seconds"])
 
 
-def an_hour(path, seconds=3600, fps=5, sample_rate=16000):
+@pytest.fixture(scope="module")
+def an_hour(tmp_path_factory, seconds=3600, fps=5, sample_rate=16000):
+    path = tmp_path_factory.mktemp("hour") / "hour.mp4"
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
         video.height, video.width, video.pix_fmt = *FACE.shape[:2], "yuv420p"
@@ -270,9 +272,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("modality, frames", [("audio", 155_000), ("vision", 18_000)])
-def test_an_hour_fits_into_memory(tmp_path, modality, frames):
-    path, out = an_hour(tmp_path / "hour.mp4"), tmp_path / "shard.h5"
-    line = [sys.executable, "-c", MEASURED, modality, EXTRACTORS[modality], str(path), str(out)]
+def test_an_hour_fits_into_memory(an_hour, tmp_path, modality, frames):
+    out = tmp_path / "shard.h5"
+    line = [sys.executable, "-c", MEASURED, modality, EXTRACTORS[modality], str(an_hour), str(out)]
     gigabytes = float(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
     with store.Reader(out) as reader:
         assert reader.offsets(modality)[-1] == pytest.approx(frames, abs=100)

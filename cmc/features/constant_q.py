@@ -54,8 +54,9 @@ def chroma(wave: np.ndarray, sample_rate: int, hop: int, tuning: float) -> np.nd
         if octave:
             wave = librosa.resample(wave, orig_sr=2, target_sr=1, res_type="soxr_hq", scale=True)
             hop //= 2
-        spectrum = librosa.stft(wave, n_fft=width, hop_length=hop, window="ones", pad_mode="constant")
-        magnitude += np.abs(filters.dot(spectrum[:, :frames]))  # rounded lengths may give a frame too many
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(wave, width // 2), width)[::hop]
+        spectra = fft.rfft(windows[:frames], axis=1)  # rounded lengths may give a frame too many
+        magnitude += np.abs(filters.dot(spectra.T))
     return librosa.util.normalize(_to_pitch_classes() @ magnitude, norm=np.inf, axis=0)
 
 
