@@ -21,6 +21,7 @@ include: "workflow/rules/results.smk"
 
 localrules:
     all,
+    demo_labels,
     manifest,
     encoder,
     quarantine,
