@@ -51,6 +51,12 @@ def prepare(
     from cmc.features.text import load  # seconds to import; most runs of stage 1 don't need it
 
     bert = load(text_encoder)[1].to(first.tokens.values.device)
+    largest = max(int(split.tokens.values.max()) for split in splits)
+    if largest >= bert.config.vocab_size:
+        raise ValueError(
+            f"the features hold the token id {largest}, but {text_encoder} knows {bert.config.vocab_size}: set "
+            "text_encoder to the one that made them, or finetune.train_text_encoder to false"
+        )
     if weights:
         bert.load_state_dict(weights)
     bert.bf16 = bf16

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -41,12 +41,13 @@ def import_features(
     *,
     label_range: tuple[float, float],
     max_share: float,
-    vocabulary: int | None = None,
+    encoder: Mapping | None = None,
 ) -> None:
     """Write the splits train, valid and test of an official feature file as one of ours.
 
     Sequences are cut to their lengths. A frame of audio or vision with a value that is not finite becomes a row
-    of NaN, a frame in which nothing was found; the log counts them. Labels stored as float32 become the decimal
+    of NaN, a frame in which nothing was found, as do those that audio_missing and vision_missing of our own
+    exports name; the log counts them. Labels stored as float32 become the decimal
     that they stand for (0.6, not 0.60000002), as a label file has it.
 
     Parameters
@@ -65,8 +66,9 @@ def import_features(
         Lowest and highest label of the data set, inclusive.
     max_share : float
         Of all clips, in [0, 1], that may be unusable.
-    vocabulary : int, optional
-        Of the text encoder; a token id beyond it is logged as a warning.
+    encoder : mapping, optional
+        Facts of the text encoder, see `features.text.facts`. If the token ids can't be its, that is logged as a
+        warning and stands as `doubt` in the settings of the text.
 
     Raises
     ------
@@ -78,12 +80,14 @@ def import_features(
     """
     splits, sha256 = load(path), files.sha256(path)
     recipe = {"version": version(path, sha256), "settings": {"sha256": sha256, "file": Path(path).name}}
-    result, tokens = Result(), Tokens(vocabulary)
+    result, tokens = Result(), Tokens(encoder) if encoder else None
     with store.create(out) as writer:
         for name in SPLITS:
             add(writer, Split(path, name, splits.pop(name)), recipe, label_range, result, tokens)
-        tokens.check()
         result.check(max_share, quarantine_out)
+        if tokens and (doubt := tokens.doubt()):
+            log.warning("%s", doubt)
+            writer.add_settings("text", doubt=doubt)
         writer.finish(result.table())
 
 
@@ -150,6 +154,7 @@ class Split:
         for letter, key in UNIMODAL.items():
             self.labels[letter] = self.numbers(key) if key in held else [math.nan] * len(self.ids)
         self.lengths = {modality: self.length(modality) for modality in ("audio", "vision")}
+        self.missing = {modality: self.flags(modality) for modality in ("audio", "vision")}
 
     def fail(self, key: str, expected: str, found: str) -> None:
         raise OfficialError(
@@ -208,6 +213,14 @@ class Split:
             self.fail(key, f"it to be there, as {frames}", "none")
         return None
 
+    def flags(self, modality: str) -> np.ndarray:
+        """(n, frames), true where nothing was found: files that `cmc.mmsa` wrote tell."""
+        key, shape = f"{modality}_missing", getattr(self, modality).shape[:2]
+        value = self.get(key) if key in self.held else np.zeros(shape, bool)
+        if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype != bool:
+            self.fail(key, f"an array of shape {shape} and dtype bool", kind(value))
+        return value
+
     def clip(self, i: int, label_range: tuple[float, float]) -> Clip:
         """The row of the table `clips`; Unusable says what is wrong with it."""
         video, separator, name = self.ids[i].partition(SEPARATOR)
@@ -238,7 +251,7 @@ class Split:
         result = {"text": Features(states.astype(DTYPES["text"]), token_ids=ids)}
         for modality, lengths in self.lengths.items():
             values = cut(modality, getattr(self, modality)[i], len(ids) if lengths is None else lengths[i])
-            missing = ~np.isfinite(values).all(axis=1)
+            missing = ~np.isfinite(values).all(axis=1) | self.missing[modality][i, : len(values)]
             if missing.all():
                 raise Unusable(f"{modality} holds no frame of finite values")
             values[missing] = np.nan
@@ -314,30 +327,36 @@ class Result:
 
 @dataclass
 class Tokens:
-    """What the token ids show about the tokenizer: [CLS] first, [SEP] last, all below the vocabulary."""
+    """Whether token ids can be those of the configured text encoder, whose facts `features.text.facts` gives."""
 
-    vocabulary: int | None
-    first: Counter = field(default_factory=Counter)
-    last: Counter = field(default_factory=Counter)
-    beyond: list[str] = field(default_factory=list)
+    encoder: Mapping
+    clips: int = 0
+    odd: dict[str, list[tuple[str, int]]] = field(
+        default_factory=dict
+    )  # what is odd -> clips, and the id there
 
     def add(self, clip: str, ids: np.ndarray) -> None:
-        self.first[int(ids[0])] += 1
-        self.last[int(ids[-1])] += 1
-        if self.vocabulary is not None and ids.max() >= self.vocabulary:
-            self.beyond.append(clip)
+        self.clips += 1
+        size, cls, sep = (self.encoder[key] for key in ("vocabulary", "cls", "sep"))
+        odd = {
+            f"hold ids beyond its vocabulary of {size}": ids.max() if ids.max() >= size else None,
+            f"don't begin with its [CLS], {cls}": ids[0] if cls not in (None, ids[0]) else None,
+            f"don't end with its [SEP], {sep}": ids[-1] if sep not in (None, ids[-1]) else None,
+        }
+        for what, found in odd.items():
+            if found is not None:
+                self.odd.setdefault(what, []).append((clip, int(found)))
 
-    def check(self) -> None:
-        for name, seen in {"first": self.first, "last": self.last}.items():
-            if len(seen) > 1:
-                common = ", ".join(f"{token} in {count}" for token, count in seen.most_common(3))
-                log.warning("the %s token is not the same in all clips (%s): special tokens?", name, common)
-        if self.beyond:
-            log.warning(
-                "%d clips, %s first, hold token ids beyond the encoder's vocabulary of %d: "
-                "is text_encoder the one that made these features?",
-                len(self.beyond), self.beyond[0], self.vocabulary,
-            )  # fmt: skip
+    def doubt(self) -> str:
+        """Why this may be the wrong encoder; "" if nothing says so."""
+        found = [
+            f"{len(clips)} of {self.clips} clips {what} ({clips[0][0]}: {clips[0][1]})"
+            for what, clips in self.odd.items()
+        ]
+        encoder = self.encoder["encoder"]
+        return (
+            f"Were the token ids made with the text encoder {encoder}? {'; '.join(found)}." if found else ""
+        )
 
 
 def declare(writer: store.Writer, split: Split, recipe: dict) -> None:
@@ -359,7 +378,7 @@ def add(
     recipe: dict,
     label_range: tuple[float, float],
     result: Result,
-    tokens: Tokens,
+    tokens: Tokens | None,
 ) -> None:
     """Append a split's clips."""
     declare(writer, split, recipe)
@@ -373,7 +392,8 @@ def add(
             result.refuse(name, str(reason))
             continue
         result.clips[name] = clip
-        tokens.add(name, features["text"].token_ids)
+        if tokens:
+            tokens.add(name, features["text"].token_ids)
         for modality, found in features.items():
             writer.append(modality, found)
             frames[modality] += len(found.values)
@@ -381,7 +401,7 @@ def add(
     log.info("%s: %d of %d clips imported", split.name, len(result.clips) - before, len(split.ids))
     for modality, count in missing.items():
         if count:
-            log.warning("%s: %d of %d %s frames hold a value that is not finite and count as missing",
+            log.warning("%s: %d of %d %s frames count as missing: nothing found, or a value that is not finite",
                         split.name, count, frames[modality], modality)  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Official feature files as their data sets have them, made up."""
 
+import pickle
+
 import numpy as np
 
 SHAPES = {  # tokens; audio frames and dims; vision frames and dims
@@ -36,6 +38,12 @@ def made(shape=TINY, clips=2, hidden=3, dtype=np.float32, unimodal=False, seed=0
         if unimodal:
             splits[name] |= {f"regression_labels_{letter}": np.full(clips, 0.2) for letter in "TAV"}
     return splits
+
+
+def dump(tmp_path, splits, protocol=4):
+    path = tmp_path / "unaligned.pkl"
+    path.write_bytes(splits if isinstance(splits, bytes) else pickle.dumps(splits, protocol))
+    return path
 
 
 def mutated(data, rng, attack):

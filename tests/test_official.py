@@ -7,15 +7,9 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from official_files import SEP, SHAPES, made, mutated
+from official_files import CLS, SEP, SHAPES, dump, made, mutated
 
-from cmc import dataset, files, official, pickles, quarantine, store
-
-
-def dump(tmp_path, splits, protocol=4):
-    path = tmp_path / "unaligned.pkl"
-    path.write_bytes(splits if isinstance(splits, bytes) else pickle.dumps(splits, protocol))
-    return path
+from cmc import dataset, files, official, pickles, quarantine, store, summary
 
 
 def run(tmp_path, splits, protocol=4, max_share=0.9, label_range=(-3, 3), **options):
@@ -212,7 +206,7 @@ def test_frames_that_are_not_finite_are_missing(tmp_path, caplog):
     assert np.isnan(audio[[1, 3]]).all() and np.isfinite(audio[[0, 2, 4]]).all()
     assert np.isnan(vision[2]).all() and np.isfinite(vision[[0, 1, 3]]).all()
     np.testing.assert_array_equal(audio[0], train["audio"][0, 0])
-    assert "train: 2 of 13 audio frames hold a value that is not finite" in caplog.text
+    assert "train: 2 of 13 audio frames count as missing" in caplog.text
     assert "train: 1 of 12 vision frames" in caplog.text
     assert refused(tmp_path) == {}
 
@@ -317,18 +311,35 @@ def test_an_empty_split_stops(tmp_path):
     assert not (tmp_path / "f.h5").exists()
 
 
-def test_token_ids_are_looked_at(tmp_path, caplog):
+def test_token_ids_of_the_encoder_raise_no_doubt(tmp_path, caplog):
     splits = made()
     largest = max(int(split["text_bert"][:, 0].max()) for split in splits.values())
-    run(tmp_path, splits, vocabulary=largest + 1)
-    assert "token" not in caplog.text
-    run(tmp_path, splits, vocabulary=largest)
-    assert "1 clips, v" in caplog.text and f"vocabulary of {largest}" in caplog.text
-    splits["train"]["text_bert"][0, 0, 0] = 0
-    run(tmp_path, splits, vocabulary=SEP + 1)
-    assert "first token is not the same in all clips (101 in 5, 0 in 1)" in caplog.text
-    assert "last token" not in caplog.text
-    assert "token ids beyond the encoder's vocabulary of 103" in caplog.text
+    facts = {"encoder": "bert", "vocabulary": largest + 1, "cls": CLS, "sep": SEP}
+    for encoder in (facts, facts | {"cls": None, "sep": None}, None):
+        with store.Reader(run(tmp_path, splits, encoder=encoder)) as reader:
+            assert "doubt" not in reader.recipe("text").settings
+    assert "token ids" not in caplog.text
+
+
+def test_token_ids_of_another_encoder_raise_doubt(tmp_path, caplog):
+    splits = made()
+    largest = int(splits["train"]["text_bert"][1, 0].max())
+    for split in splits.values():
+        split["text_bert"][:, 0] = np.minimum(split["text_bert"][:, 0], 900)
+    splits["train"]["text_bert"][1, 0, 1] = largest
+    splits["test"]["text_bert"][0, 0, 0] = 7
+    facts = {"encoder": "bert", "vocabulary": largest, "cls": CLS, "sep": 3}
+    with store.Reader(run(tmp_path, splits, encoder=facts)) as reader:
+        doubt = reader.recipe("text").settings["doubt"]
+        assert doubt in summary.concerns(
+            summary.summarise(reader, quarantine.read(tmp_path / "quarantine.csv"))
+        )
+    assert doubt == (
+        "Were the token ids made with the text encoder bert? 6 of 6 clips don't end with its [SEP], 3 "
+        f"(v0$_$0000: 102); 1 of 6 clips hold ids beyond its vocabulary of {largest} (v0$_$0001: {largest}); "
+        "1 of 6 clips don't begin with its [CLS], 101 (v2$_$0000: 7)."
+    )
+    assert doubt in caplog.text
 
 
 def drop(*names):

@@ -209,9 +209,34 @@ def _found(directory: Path, patterns: Sequence[str]) -> list[Path]:
     return next((sorted(files) for pattern in patterns if (files := list(directory.glob(pattern)))), [])
 
 
-def vocabulary_size(encoder: str) -> int:
-    """Token ids that an encoder on this machine knows; see `resolve`."""
-    return json.loads((resolve(encoder) / "config.json").read_text())["vocab_size"]
+def facts(encoder: str, download: bool = False) -> dict[str, str | int | None]:
+    """What identifies an encoder, and its token ids.
+
+    Parameters
+    ----------
+    encoder, download
+        See `resolve`.
+
+    Returns
+    -------
+    dict
+        encoder: as given; sha256: of its weights; vocabulary: how many token ids it knows; cls, sep: the ids with
+        which each text begins and ends, None if there are none.
+    """
+    directory = resolve(encoder, download)
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        directory, local_files_only=True, trust_remote_code=False
+    )
+    special = tokenizer("")["input_ids"]
+    return {
+        "encoder": encoder,
+        "sha256": weights_sha256(directory),
+        "vocabulary": json.loads((directory / "config.json").read_text())["vocab_size"],
+        "cls": special[0] if special else None,
+        "sep": special[-1] if special else None,
+    }
 
 
 def weight_files(directory: Path) -> list[Path]:

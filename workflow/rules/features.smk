@@ -174,7 +174,7 @@ rule import_features:
     input:
         file=features_file,
         encoder="results/{dataset}/text_encoder.json",
-        code=code("official", "features/text"),
+        code=code("official"),
     output:
         features="results/{dataset}/features.h5",
         quarantine="results/{dataset}/quarantine.csv",
@@ -188,6 +188,5 @@ rule import_features:
         max_share=MAX_SHARE,
     params:
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
-        encoder=text_encoder_of,
     script:
         "../scripts/import_features.py"

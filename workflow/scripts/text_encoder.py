@@ -1,13 +1,12 @@
 import json
-from pathlib import Path
 
 import job
 
 job.start(snakemake)
 
+from cmc import files
 from cmc.features import text
 
 # `download` is no parameter of the rule: allowing it must not rerun what is already there
-directory = text.resolve(snakemake.params.encoder, snakemake.config["download"])
-facts = {"encoder": snakemake.params.encoder, "sha256": text.weights_sha256(directory)}
-Path(snakemake.output[0]).write_text(json.dumps(facts, indent=1) + "\n")
+facts = text.facts(snakemake.params.encoder, snakemake.config["download"])
+files.write_text(snakemake.output[0], json.dumps(facts, indent=1) + "\n")
