@@ -320,8 +320,7 @@ class Result:
         """Write the quarantine; QuarantineError if too much is lost."""
         refused = pd.DataFrame(self.refused, columns=quarantine.COLUMNS, dtype=str)
         quarantine.write(refused, path)
-        total = len(set(refused["clip"]) | set(self.clips))
-        quarantine.check(refused, total, max_share, path)
+        quarantine.check(refused, self.clips, max_share, path)
         quarantine.check_splits((clip.split for clip in self.clips.values()), path)
 
 
