@@ -14,14 +14,17 @@ TINY = (6, (5, 2), (4, 3))
 CLS, SEP = 101, 102
 
 
-def made(shape=TINY, clips=2, hidden=3, dtype=np.float32, unimodal=False, seed=0):
-    """Splits as the official files have them; split s has the clips v<s>$_$0000, ..."""
+def made(shape=TINY, clips=2, hidden=3, dtype=np.float32, unimodal=False, seed=0, words=(1000, 20000)):
+    """Splits as the official files have them; split s has the clips v<s>$_$0000, ...
+
+    `clips` is their number in each split, or in train, valid and test.
+    """
     rng, (tokens, audio, vision) = np.random.default_rng(seed), shape
-    splits = {}
-    for place, name in enumerate(("train", "valid", "test")):
+    splits, counts = {}, [clips] * 3 if isinstance(clips, int) else clips
+    for place, (name, clips) in enumerate(zip(("train", "valid", "test"), counts, strict=True)):
         bert = np.zeros((clips, 3, tokens), dtype)
         for row, length in zip(bert, rng.integers(3, tokens + 1, clips), strict=True):
-            row[0, :length] = [CLS, *rng.integers(1000, 20000, length - 2), SEP]
+            row[0, :length] = [CLS, *rng.integers(*words, length - 2), SEP]
             row[1, :length] = 1
         splits[name] = {
             "raw_text": [f"it is {i}" for i in range(clips)],
