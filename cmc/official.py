@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -78,12 +78,13 @@ def import_features(
     QuarantineError
         If more clips than allowed can't be used, or a split is left without clips. The CSV is written.
     """
-    splits, sha256 = load(path), files.sha256(path)
+    (splits, release), sha256 = load(path), files.sha256(path)
     recipe = {"version": version(path, sha256), "settings": {"sha256": sha256, "file": Path(path).name}}
     result, tokens = Result(), Tokens(encoder) if encoder else None
     with store.create(out) as writer:
         for name in SPLITS:
             add(writer, Split(path, name, splits.pop(name)), recipe, label_range, result, tokens)
+            release()
         result.check(max_share, quarantine_out)
         if tokens and (doubt := tokens.doubt()):
             log.warning("%s", doubt)
@@ -91,14 +92,14 @@ def import_features(
         writer.finish(result.table())
 
 
-def load(path: str | Path) -> dict:
-    """What the file holds: split -> key -> value, with arrays as `pickles.Array`."""
+def load(path: str | Path) -> tuple[dict, Callable[[], None]]:
+    """What `pickles.load` returns, of a file that holds splits."""
     try:
-        splits = pickles.load(path)
+        splits, release = pickles.load(path)
     except pickles.PickleError as error:
         raise OfficialError(f"{error}; {AGAIN}") from None
     check_splits(path, splits)
-    return splits
+    return splits, release
 
 
 def check_splits(path: str | Path, splits: object) -> None:

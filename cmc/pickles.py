@@ -17,6 +17,7 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ class PickleError(Exception):
     """A file that can't be read, is no whole pickle, or wants more than data."""
 
 
-def load(path: str | Path) -> object:
+def load(path: str | Path) -> tuple[object, Callable[[], None]]:
     """What a file holds, with `Array` for arrays.
 
     Parameters
@@ -41,6 +42,8 @@ def load(path: str | Path) -> object:
     object
         dict, list, tuple, str, bytes, int, float, bool, None, numpy scalars; `Array` for each numpy array. Large
         bytes are views of the file, and of protocol 2 text of one character a byte.
+    function
+        Gives back the memory that reading from such views has filled with the file's pages. They stay valid.
 
     Raises
     ------
@@ -53,20 +56,21 @@ def load(path: str | Path) -> object:
         with open(path, "rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 raise PickleError(f"{path} is empty")
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise PickleError(f"{path} can't be read: {error.strerror or error}") from None
-    return loads(data, path)
+    release = partial(mapped.madvise, mmap.MADV_DONTNEED)
+    return loads(memoryview(mapped), path, release), release
 
 
-def loads(data: memoryview, name: str | Path) -> object:
+def loads(data: memoryview, name: str | Path, release: Callable[[], None] = lambda: None) -> object:
     """As `load`, of bytes; `name` is what errors call them."""
     if data[0] != pickle.PROTO[0] or len(data) < 2 or data[1] not in PROTOCOLS:
         raise PickleError(
             f"{name} is no pickle of protocol 2 to 5: it begins with {bytes(data[:16])!r}. Check that the "
             "download is not a web page or an archive"
         )
-    machine = Machine(data)
+    machine = Machine(data, release)
     try:
         return machine.run()
     except Refused as reason:
@@ -110,6 +114,7 @@ ADMITTED = {
 }
 NUMERIC_OR_TEXT = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,5}|O[48]?")
 SMALL = 1 << 12  # bytes; longer pieces stay views of the file
+LARGE = 1 << 20  # bytes; behind longer pieces the file's pages are given back
 LONGEST_INTEGER = 16  # bytes; no label or length needs more, and longer ones can be too slow to print
 LONGEST_NAME = 256
 MOST_DIMENSIONS = 4
@@ -191,8 +196,9 @@ class Machine:
     copies of memoized pieces may add up to.
     """
 
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, data: memoryview, release: Callable[[], None]) -> None:
         self.data, self.at, self.start = data, 0, 0
+        self.release = release
         self.stack: list = []
         self.outer: list[list] = []  # the stacks below each mark
         self.memo: dict[int, object] = {}
@@ -211,7 +217,10 @@ class Machine:
                 self.stack.append(self.number(NUMBERS[code]))
             elif code in PIECES:
                 size, convert = PIECES[code]
-                self.stack.append(convert(self.piece(self.number(size))))
+                piece = self.piece(self.number(size))
+                self.stack.append(convert(piece))
+                if len(piece) > LARGE:
+                    self.release()
             elif code in EMPTY:
                 self.stack.append(EMPTY[code]())
             elif code in ACTIONS:

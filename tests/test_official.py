@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from official_files import CLS, SEP, SHAPES, dump, made, mutated
+from test_pickles import claimed
 
 from cmc import dataset, files, official, pickles, quarantine, store, summary
 
@@ -449,6 +450,16 @@ def test_hostile_files_are_refused(tmp_path):
     splits["test"]["audio"] = splits["test"]["audio"].astype(object)
     splits["test"]["audio"][1, 2, 0] = Attack(f"touch {marker}")
     fails(tmp_path, splits, r"refused: at byte \d+ it names \w+.system.*it could run code.*obtain it again")
+
+
+def test_false_claims_name_split_and_key(tmp_path):
+    splits = made()
+    splits["train"]["audio"] = claimed((2, 10**9, 33))
+    fails(
+        tmp_path, splits, r"split train, key audio: an array of shape .* needs 264000000000 bytes.*, found 0"
+    )
+    splits["train"]["audio"] = claimed((10**12,))
+    fails(tmp_path, splits, r"split train, key audio: an array claims the shape .*obtain it again")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -15,7 +15,7 @@ from cmc import pickles
 def load(tmp_path, data):
     path = tmp_path / "data.pkl"
     path.write_bytes(data)
-    return pickles.load(path)
+    return pickles.load(path)[0]
 
 
 def fails(tmp_path, data, match):
