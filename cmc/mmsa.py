@@ -40,9 +40,18 @@ def write(features: str | Path, out: str | Path) -> None:
     features : path
         Feature file.
     out : path
-        Pickle to write.
+        Pickle to write; without text_bert if the features have no token ids.
+
+    Raises
+    ------
+    StoreError
+        If the features lack a modality.
     """
     with store.Reader(features) as reader, files.whole(out) as partial, open(partial, "wb") as file:
+        if lacking := [modality for modality in MODALITIES if modality not in reader.modalities]:
+            raise store.StoreError(
+                f"{features} has no {' and no '.join(lacking)}; MMSA's layout needs all three"
+            )
         clips = reader.table("clips")
         sequences = {modality: Padded(reader, modality) for modality in MODALITIES}
         unimodal = [letter for letter in "TAV" if clips[letter].notna().any()]
@@ -110,9 +119,12 @@ def write_split(
         flags = (filled(missing, (padded.longest,), "?") for missing in padded.missing)
         array(file, f"{modality}_missing", (count, padded.longest), "?", flags)
     text = sequences["text"]
-    # token ids, attention mask, token types
-    rows = (filled(np.stack([ids, np.ones_like(ids)]), (3, text.longest), "<f4") for ids in text.token_ids)
-    array(file, "text_bert", (count, 3, text.longest), "<f4", rows)
+    if text.token_ids[0] is not None:
+        # token ids, attention mask, token types
+        rows = (
+            filled(np.stack([ids, np.ones_like(ids)]), (3, text.longest), "<f4") for ids in text.token_ids
+        )
+        array(file, "text_bert", (count, 3, text.longest), "<f4", rows)
 
 
 def item(file: BinaryIO, key: str, value: object) -> None:
@@ -120,10 +132,8 @@ def item(file: BinaryIO, key: str, value: object) -> None:
 
 
 def small(value: object) -> bytes:
-    """Opcodes of a value that is small enough to be pickled whole."""
-    return pickle.dumps(value, 2)[
-        2:-1
-    ]  # without its protocol and STOP; a later version's memo would not be its own
+    """Opcodes of a value that is small enough to be pickled whole, without its header and STOP."""
+    return pickle.dumps(value, 2)[2:-1]  # protocol 2: later ones count on being alone in the memo
 
 
 def array(file: BinaryIO, key: str, shape: tuple[int, ...], dtype: str, pieces: Iterable[np.ndarray]) -> None:
@@ -132,9 +142,8 @@ def array(file: BinaryIO, key: str, shape: tuple[int, ...], dtype: str, pieces: 
     file.write(small(key))
     file.write(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + small((0,)) + b"C\x01b")
     file.write(pickle.TUPLE3 + pickle.REDUCE + pickle.MARK)
-    file.write(
-        small(1) + small(shape) + small(np.dtype(dtype)) + small(False)
-    )  # version; not in Fortran order
+    # version, shape, type, whether in Fortran order, bytes
+    file.write(small(1) + small(shape) + small(np.dtype(dtype)) + small(False))
     file.write(pickle.BINBYTES8 + size.to_bytes(8, "little"))
     for piece in pieces:
         file.write(piece)

@@ -47,8 +47,8 @@ def import_features(
 
     Sequences are cut to their lengths. A frame of audio or vision with a value that is not finite becomes a row
     of NaN, a frame in which nothing was found, as do those that audio_missing and vision_missing of our own
-    exports name; the log counts them. Labels stored as float32 become the decimal
-    that they stand for (0.6, not 0.60000002), as a label file has it.
+    exports name; the log counts them. Labels stored as float32 become the decimal that they stand for (0.6, not
+    0.60000002), as a label file has it.
 
     Parameters
     ----------

@@ -153,6 +153,13 @@ def test_flags_must_fit(tmp_path):
         )
 
 
+def test_a_missing_modality_is_named(tmp_path):
+    features = write_features(tmp_path / "f.h5", widths={"text": 6, "audio": 5})
+    with pytest.raises(store.StoreError, match=r"f\.h5 has no vision; MMSA's layout needs all three"):
+        mmsa.write(features, tmp_path / "mmsa.pkl")
+    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
+
+
 def test_every_numpy_and_python_can_read_it(tmp_path):
     """No name that older ones lack, and nothing of a later protocol than 4."""
     features = write_features(tmp_path / "f.h5")
