@@ -27,6 +27,7 @@ PUBLISHED = {  # SHA-256 (from MMSA's README) -> name
 DTYPES = {"text": "float16", "audio": "float32", "vision": "float32"}  # pixels don't fit float16
 UNIMODAL = {letter: f"regression_labels_{letter}" for letter in "TAV"}
 INPUT_IDS, ATTENTION_MASK = 0, 1  # rows of text_bert
+RELEASE = 256  # clips after which memory is given back
 AGAIN = "obtain it again from the data set's owners and compare its SHA-256 with theirs"
 
 
@@ -83,8 +84,8 @@ def import_features(
     result, tokens = Result(), Tokens(encoder) if encoder else None
     with store.create(out) as writer:
         for name in SPLITS:
-            add(writer, Split(path, name, splits.pop(name)), recipe, label_range, result, tokens)
-            release()
+            split = Split(path, name, splits.pop(name))
+            add(writer, split, recipe, label_range, result, tokens, release)
         result.check(max_share, quarantine_out)
         if tokens and (doubt := tokens.doubt()):
             log.warning("%s", doubt)
@@ -379,11 +380,14 @@ def add(
     label_range: tuple[float, float],
     result: Result,
     tokens: Tokens | None,
+    release: Callable[[], None],
 ) -> None:
     """Append a split's clips."""
     declare(writer, split, recipe)
     missing, frames, before = Counter(), Counter(), len(result.clips)
     for i, name in enumerate(split.ids):
+        if i % RELEASE == 0:
+            release()
         try:
             clip, features = split.clip(i, label_range), split.features(i)
             if name in result.clips:

@@ -6,8 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 from official_files import CLS, SEP, SHAPES, dump, made
-from small_run import snakemake
+from small_run import planned, snakemake
 from test_mmsa import check_same
+from test_reruns import edited, expected
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from cmc import official
@@ -64,7 +65,8 @@ def test_by_official_feature_files(tmp_path, names):
         for name, file in files.items()
     }
     wanted = [f"results/{name}/{file}" for name in names for file in ("table.csv", "summary.md", "mmsa.pkl")]
-    output = snakemake(tmp_path, *wanted, config=ONE_EPOCH | {"datasets": own})
+    config = ONE_EPOCH | {"datasets": own}
+    output = snakemake(tmp_path, *wanted, config=config)
     assert "Were the token ids made with" not in output
     for name in names:
         check_table(tmp_path, name, clips=4)
@@ -74,6 +76,9 @@ def test_by_official_feature_files(tmp_path, names):
             results / "mmsa.pkl", results / "b.h5", results / "q.csv", label_range=(-3, 3), max_share=0
         )
         check_same(results / "features.h5", results / "b.h5")
+    results = [f"results/{names[0]}/{file}" for file in ("table.csv", "report.html", "provenance.json")]
+    with edited(files[names[0]], b"another file"):
+        assert set(planned(tmp_path, *results, config=config)) == expected("an official feature file")
 
 
 def raw_data_set(corpus, root, name):
