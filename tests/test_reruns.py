@@ -30,7 +30,7 @@ def documented():
 def expected(change):
     """The rules of a row, its groups unfolded."""
     words = re.split(r",| and ", documented()[change])
-    todo = [word.split(" of ")[0].strip() for word in words]
+    todo = [word.strip().split(" of ")[0] for word in words]
     rules, unfolded = set(), set()
     while todo:
         word = todo.pop()

@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import json
 import os
 import re
 import shlex
@@ -110,6 +111,7 @@ def merged(base, *changes):
     }
 
 
+@lru_cache(maxsize=None)
 def settings(section, dataset, variant):
     """The settings of `model`, `pretrain` or `finetune` for a data set and a variant."""
     own = config["datasets"][dataset]
@@ -146,6 +148,7 @@ def compared(dataset, table):
     ]
 
 
+@lru_cache(maxsize=None)
 def stage1(dataset, variant):
     """All that stage 1 depends on."""
     model = {
@@ -164,13 +167,27 @@ def stage2_model(dataset, variant):
     }
 
 
+@lru_cache(maxsize=None)
+def owners(dataset):
+    """Whose stage 1 each variant starts from: that of the main variant or the first by name of those alike."""
+    # sorted, not as they stand: the order of keys is no setting
+    ordered = sorted(
+        config["variants"], key=lambda v: (v != config["tables"]["table"][0], v)
+    )
+    first = {}
+    return {v: first.setdefault(json.dumps(stage1(dataset, v)), v) for v in ordered}
+
+
 def pretrained(dataset, variant, seed):
-    """Stage 1's checkpoint for a variant, made by one of those that pretrain alike: the main one if it is one."""
-    wanted = stage1(dataset, variant)
-    alike = [v for v in config["variants"] if stage1(dataset, v) == wanted]
-    # not the first: the order of keys is no setting
-    owner = min(alike, key=lambda v: (v != config["tables"]["table"][0], v))
-    return f"results/{dataset}/{owner}/seed{seed}/pretrain.safetensors"
+    """Stage 1's checkpoint for a variant."""
+    return (
+        f"results/{dataset}/{owners(dataset)[variant]}/seed{seed}/pretrain.safetensors"
+    )
+
+
+def growing(amount):
+    """A resource of which a job that failed gets more: for a cluster, where too little of it ends a job."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def text_encoder_of(wildcards):

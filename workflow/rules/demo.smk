@@ -13,6 +13,9 @@ rule demo_video:
         "results/demo/logs/demo_{video}.log",
     benchmark:
         "results/demo/benchmarks/demo_video-{video}.tsv"
+    resources:
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         clips=lambda w: [vars(c) for c in DEMO if c.video_id == w.video],
     script:

@@ -74,6 +74,9 @@ rule extract_text:
     benchmark:
         "results/{dataset}/benchmarks/extract_text-{shard}.tsv"
     threads: config["threads"]["extract"]
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(60),
     params:
         modality="text",
         settings=lambda w: {
@@ -97,6 +100,9 @@ rule extract_audio:
     benchmark:
         "results/{dataset}/benchmarks/extract_audio-{shard}.tsv"
     threads: config["threads"]["extract"]
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         modality="audio",
         settings=merged(config["features"]["audio"]),
@@ -118,6 +124,9 @@ rule extract_vision:
     benchmark:
         "results/{dataset}/benchmarks/extract_vision-{shard}.tsv"
     threads: config["threads"]["extract"]
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         modality="vision",
         settings=merged(config["features"]["vision"]),
@@ -165,6 +174,8 @@ rule features:
     wildcard_constraints:
         dataset=of_source("raw"),
     resources:
+        mem_mb=growing(1500),
+        runtime=growing(60),
         max_share=MAX_SHARE,
     script:
         "../scripts/features.py"
@@ -185,6 +196,8 @@ rule import_features:
     wildcard_constraints:
         dataset=of_source("features"),
     resources:
+        mem_mb=growing(3000),
+        runtime=growing(60),
         max_share=MAX_SHARE,
     params:
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],

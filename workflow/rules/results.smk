@@ -69,6 +69,8 @@ rule evaluate:
         "results/{dataset}/benchmarks/evaluate-{variant}-{seed}.tsv"
     threads: config["threads"]["train"]
     resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
         device=config["device"],
     script:
         "../scripts/evaluate.py"

@@ -15,6 +15,8 @@ rule pretrain:
         "results/{dataset}/benchmarks/pretrain-{variant}-{seed}.tsv"
     threads: config["threads"]["train"]
     resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
         device=config["device"],
     params:
         has0=lambda w: config["datasets"][w.dataset]["has0"],
@@ -39,6 +41,8 @@ rule finetune:
         "results/{dataset}/benchmarks/finetune-{variant}-{seed}.tsv"
     threads: config["threads"]["train"]
     resources:
+        mem_mb=growing(8000),
+        runtime=growing(480),
         device=config["device"],
     params:
         model=lambda w: stage2_model(w.dataset, w.variant),

@@ -1,8 +1,12 @@
-"""What every script does first: talk to the rule's log and the terminal, and use the threads it was given."""
+"""What every script does first: talk to its log and the terminal, use the threads and the GPU it was given."""
 
+import fcntl
+import itertools
 import logging
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 
 def start(snakemake) -> None:
@@ -30,4 +34,20 @@ def device(setting: str) -> str:
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.use_deterministic_algorithms(True, warn_only=True)
+    if setting in ("auto", "cuda") and (count := torch.cuda.device_count()) > 1:  # starts no GPU yet
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
+        os.environ["CUDA_VISIBLE_DEVICES"] = least_used(visible.split(","))
     return ("cuda" if torch.cuda.is_available() else "cpu") if setting == "auto" else setting
+
+
+def least_used(gpus: list[str]) -> str:
+    """The GPU that the fewest jobs of this user have; this job counts until its process ends, however it does."""
+    for place, gpu in ((place, gpu) for place in itertools.count() for gpu in gpus):
+        name = f"cmc-{os.getuid()}-gpu{gpu.replace('/', '_')}-{place}.lock"
+        lock = os.open(Path(tempfile.gettempdir()) / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return gpu

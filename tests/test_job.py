@@ -1,0 +1,57 @@
+"""What the scripts share: here, jobs side by side take different GPUs."""
+
+import importlib.util
+import subprocess
+import sys
+
+from small_run import ROOT
+
+PATH = ROOT / "workflow/scripts/job.py"
+LIVES_ON = f"""
+import importlib.util, sys, tempfile
+tempfile.tempdir = sys.argv[1]
+spec = importlib.util.spec_from_file_location("job", {str(PATH)!r})
+job = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(job)
+print(job.least_used(["0", "GPU-b"]), flush=True)
+sys.stdin.read()
+"""
+
+
+def start(folder):
+    line = [sys.executable, "-c", LIVES_ON, str(folder)]
+    process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return process, process.stdout.readline().strip()
+
+
+def test_jobs_spread_over_gpus(tmp_path):
+    jobs = [start(tmp_path) for _ in range(3)]
+    assert [gpu for _, gpu in jobs] == ["0", "GPU-b", "0"]
+    jobs[1][0].kill()  # a killed job's place is free again
+    jobs[1][0].wait()
+    last, gpu = start(tmp_path)
+    assert gpu == "GPU-b"
+    for process in (jobs[0][0], jobs[2][0], last):
+        process.communicate("")
+        assert process.returncode == 0
+
+
+def test_one_gpu_of_several(tmp_path, monkeypatch):
+    """Of those that the user or the cluster lets the job see."""
+    import torch
+
+    spec = importlib.util.spec_from_file_location("job", PATH)
+    job = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(job)
+    monkeypatch.setattr(job.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for gpu in "57":
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+        assert job.device("auto") == "cuda"
+        assert job.os.environ["CUDA_VISIBLE_DEVICES"] == gpu
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert job.device("cpu") == "cpu" and job.os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
