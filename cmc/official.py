@@ -84,8 +84,8 @@ def import_features(
     result, tokens = Result(), Tokens(encoder) if encoder else None
     with store.create(out) as writer:
         for name in SPLITS:
-            split = Split(path, name, splits.pop(name))
-            add(writer, split, recipe, label_range, result, tokens, release)
+            split = Split(path, name, splits.pop(name), release)
+            add(writer, split, recipe, label_range, result, tokens)
         result.check(max_share, quarantine_out)
         if tokens and (doubt := tokens.doubt()):
             log.warning("%s", doubt)
@@ -135,8 +135,10 @@ class Split:
         Token ids, attention mask, token types.
     """
 
-    def __init__(self, path: str | Path, name: str, held: object) -> None:
-        self.path, self.name, self.held = path, name, held
+    def __init__(
+        self, path: str | Path, name: str, held: object, release: Callable[[], None] = lambda: None
+    ) -> None:
+        self.path, self.name, self.held, self.release = path, name, held, release
         if not isinstance(held, dict):
             raise OfficialError(f"{path}, split {name}: expected a dict, found {kind(held)}; {AGAIN}")
         self.keys = list(held)
@@ -168,6 +170,7 @@ class Split:
         if key not in self.held:
             self.fail(key, "it to be there", f"the keys {listed(self.keys)}")
         value = self.held.pop(key)  # so that nothing is in memory twice
+        self.release()
         try:
             return value.values() if isinstance(value, pickles.Array) else value
         except ValueError as reason:
@@ -380,14 +383,13 @@ def add(
     label_range: tuple[float, float],
     result: Result,
     tokens: Tokens | None,
-    release: Callable[[], None],
 ) -> None:
     """Append a split's clips."""
     declare(writer, split, recipe)
     missing, frames, before = Counter(), Counter(), len(result.clips)
     for i, name in enumerate(split.ids):
         if i % RELEASE == 0:
-            release()
+            split.release()
         try:
             clip, features = split.clip(i, label_range), split.features(i)
             if name in result.clips:

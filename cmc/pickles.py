@@ -6,6 +6,7 @@ records until `Array.values` has checked them, and large ones are views of the m
 gigabytes needs little memory.
 """
 
+import codecs
 import enum
 import math
 import mmap
@@ -41,7 +42,7 @@ def load(path: str | Path) -> tuple[object, Callable[[], None]]:
     -------
     object
         dict, list, tuple, str, bytes, int, float, bool, None, numpy scalars; `Array` for each numpy array. Large
-        bytes are views of the file, and of protocol 2 text of one character a byte.
+        bytes are views of the file, larger texts `Text`.
     function
         Gives back the memory that reading from such views has filled with the file's pages. They stay valid.
 
@@ -59,18 +60,17 @@ def load(path: str | Path) -> tuple[object, Callable[[], None]]:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise PickleError(f"{path} can't be read: {error.strerror or error}") from None
-    release = partial(mapped.madvise, mmap.MADV_DONTNEED)
-    return loads(memoryview(mapped), path, release), release
+    return loads(memoryview(mapped), path), partial(mapped.madvise, mmap.MADV_DONTNEED)
 
 
-def loads(data: memoryview, name: str | Path, release: Callable[[], None] = lambda: None) -> object:
+def loads(data: memoryview, name: str | Path) -> object:
     """As `load`, of bytes; `name` is what errors call them."""
     if data[0] != pickle.PROTO[0] or len(data) < 2 or data[1] not in PROTOCOLS:
         raise PickleError(
             f"{name} is no pickle of protocol 2 to 5: it begins with {bytes(data[:16])!r}. Check that the "
             "download is not a web page or an archive"
         )
-    machine = Machine(data, release)
+    machine = Machine(data)
     try:
         return machine.run()
     except Refused as reason:
@@ -114,10 +114,25 @@ ADMITTED = {
 }
 NUMERIC_OR_TEXT = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,5}|O[48]?")
 SMALL = 1 << 12  # bytes; longer pieces stay views of the file
-LARGE = 1 << 20  # bytes; behind longer pieces the file's pages are given back
+LARGE = 1 << 20  # bytes; longer texts stay views, too
 LONGEST_INTEGER = 16  # bytes; no label or length needs more, and longer ones can be too slow to print
 LONGEST_NAME = 256
 MOST_DIMENSIONS = 4
+
+
+@dataclass(repr=False, eq=False)
+class Text:
+    """A large text, which is how protocol 2 stores an array: a view of the file, UTF-8."""
+
+    data: memoryview
+
+    def latin1(self) -> memoryview:
+        """Its characters as a byte each, read-only; made piece by piece, to save memory."""
+        decoder, result = codecs.getincrementaldecoder("utf-8")(), bytearray()
+        for start in range(0, len(self.data), LARGE):
+            final = start + LARGE >= len(self.data)
+            result += decoder.decode(self.data[start : start + LARGE], final).encode("latin1")
+        return memoryview(result).toreadonly()
 
 
 @dataclass(repr=False, eq=False)
@@ -156,7 +171,8 @@ class Array:
         if len(self.shape) > MOST_DIMENSIONS or not all(map(is_size, self.shape)):
             raise ValueError(f"an array claims the shape {shown(self.shape)}")
         dtype, count = self.dtype.numpy(), math.prod(self.shape)
-        data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
+        data = self.data.latin1() if isinstance(self.data, Text) else self.data
+        data = data.encode("latin1") if isinstance(data, str) else data
         if not isinstance(data, list if dtype.kind == "O" else bytes | memoryview):
             raise ValueError(f"an array of {dtype} holds its data as {kind(data)}")
         if len(data) != (claimed := count if dtype.kind == "O" else count * dtype.itemsize):
@@ -196,9 +212,8 @@ class Machine:
     copies of memoized pieces may add up to.
     """
 
-    def __init__(self, data: memoryview, release: Callable[[], None]) -> None:
+    def __init__(self, data: memoryview) -> None:
         self.data, self.at, self.start = data, 0, 0
-        self.release = release
         self.stack: list = []
         self.outer: list[list] = []  # the stacks below each mark
         self.memo: dict[int, object] = {}
@@ -217,10 +232,7 @@ class Machine:
                 self.stack.append(self.number(NUMBERS[code]))
             elif code in PIECES:
                 size, convert = PIECES[code]
-                piece = self.piece(self.number(size))
-                self.stack.append(convert(piece))
-                if len(piece) > LARGE:
-                    self.release()
+                self.stack.append(convert(self.piece(self.number(size))))
             elif code in EMPTY:
                 self.stack.append(EMPTY[code]())
             elif code in ACTIONS:
@@ -307,7 +319,7 @@ class Machine:
                 made = Dtype(code)
             case Name.SCALAR, (Dtype() as dtype, bytes() | memoryview() | str() as data):
                 made = self.scalar(dtype, data)
-            case Name.ENCODE, (str(text), "latin1"):
+            case Name.ENCODE, (str() | Text() as text, "latin1"):
                 made = self.encode(text)
             case Name.BYTES, ():
                 made = b""
@@ -323,9 +335,9 @@ class Machine:
         self.spend(made.nbytes)
         return made[()]
 
-    def encode(self, text: str) -> bytes | str:
+    def encode(self, text: str | Text) -> bytes | str | Text:
         """Large ones stay text until `Array.values`: two forms of the whole file would double its memory."""
-        if len(text) > SMALL:
+        if isinstance(text, Text) or len(text) > SMALL:
             return text
         self.spend(len(text))
         return text.encode("latin1")
@@ -353,12 +365,12 @@ def byte_string(piece: memoryview) -> bytes | memoryview:
     return bytes(piece) if len(piece) <= SMALL else piece
 
 
-def unicode(piece: memoryview) -> str:
-    return str(piece, "utf-8")
+def unicode(piece: memoryview) -> str | Text:
+    return str(piece, "utf-8") if len(piece) <= LARGE else Text(piece)
 
 
-def python2_string(piece: memoryview) -> str:
-    return str(piece, "latin1")
+def python2_string(piece: memoryview) -> str | memoryview:
+    return str(piece, "latin1") if len(piece) <= LARGE else piece
 
 
 UINT1, UINT2, UINT4, UINT8 = (struct.Struct(f"<{code}") for code in "BHIQ")

@@ -130,7 +130,7 @@ def test_files_of_older_numpy(tmp_path, protocol):
     check(run(tmp_path, old), splits)
 
 
-@pytest.mark.parametrize(("protocol", "most"), [(2, 1.1), (4, 0.7)])
+@pytest.mark.parametrize(("protocol", "most"), [(2, 0.9), (4, 0.7)])
 def test_memory(tmp_path, protocol, most):
     path = dump(tmp_path, made((50, (375, 5), (500, 20)), clips=60, hidden=768), protocol)  # 36 MB
     tracemalloc.start()

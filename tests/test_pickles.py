@@ -54,6 +54,18 @@ def test_plain_data_come_back(tmp_path, protocol):
     assert list(load(tmp_path, pickle.dumps(ordered, protocol)).items()) == [("b", 1), ("a", 2)]
 
 
+def test_large_texts_are_arrays_or_stay_in_the_file(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, 1 << 20, np.uint8)
+    data = pickle.dumps([array, "\u706b" * (1 << 20)], 2)
+    found, text = load(tmp_path, data)
+    assert isinstance(found.data, pickles.Text) and isinstance(text, pickles.Text)
+    np.testing.assert_array_equal(found.values(), array)
+    assert str(text.data, "utf-8") == "\u706b" * (1 << 20)
+    at = data.index(b"\xc3")  # of the array's first byte beyond ASCII
+    with pytest.raises(ValueError, match="utf-8"):
+        load(tmp_path, data[:at] + b"\xff" + data[at + 1 :])[0].values()
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("dtype", ["<f4", ">f8", "f2", "i1", "<i8", ">u4", "?", "U3", "S4", "O"])
 def test_arrays_come_back(tmp_path, dtype, protocol):
