@@ -12,6 +12,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/lock.smk"
 include: "workflow/rules/demo.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/training.smk"
@@ -20,6 +21,7 @@ include: "workflow/rules/results.smk"
 
 localrules:
     all,
+    demo_labels,
     manifest,
     text_encoder,
     quarantine,

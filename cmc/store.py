@@ -10,6 +10,7 @@ Sequences are ragged: clip i has the rows offsets[i]:offsets[i + 1]. Nothing is 
 in which nothing was found.
 """
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -63,8 +64,9 @@ class Recipe:
 class Writer:
     """Appends clips to a new feature file; see `create`."""
 
-    def __init__(self, file: h5py.File) -> None:
+    def __init__(self, file: h5py.File, disk: "Disk") -> None:
         self.file = file
+        self.disk = disk
         self.offsets: dict[str, list[int]] = {}
         self.shapes: dict[str, tuple[int, str]] = {}  # width and type of the values
         self.buffers: dict[str, list[Features]] = {}
@@ -127,6 +129,7 @@ class Writer:
                     )
                 grow(group[extra], np.concatenate([getattr(f, extra) for f in buffered]))
         self.buffers[name], self.buffered[name] = [], 0
+        self.disk.check()
 
     def finish(self, clips: pd.DataFrame, quarantine: pd.DataFrame | None = None) -> None:
         """Write what is buffered, the offsets and the tables: `clips`, a row for each clip appended, and the
@@ -149,6 +152,37 @@ def grow(dataset: h5py.Dataset, rows: np.ndarray) -> None:
     dataset[start:] = rows
 
 
+class Disk(io.FileIO):
+    """The file under HDF5, which crashes if it can't write what it holds when it is closed.
+
+    Here no write fails; the first error, a full disk for one, is kept until `check` raises it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+
+    def write(self, data: memoryview) -> int:
+        rest = memoryview(data).cast("B")
+        try:
+            while self.error is None and rest:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+    def check(self) -> None:
+        if self.error:
+            raise OSError(self.error.errno, self.error.strerror, str(self.name))
+
+
 @contextmanager
 def create(path: str | Path) -> Iterator[Writer]:
     """A new feature file, under its name only when it is whole.
@@ -158,9 +192,11 @@ def create(path: str | Path) -> Iterator[Writer]:
     Writer
         Call `modality` for each modality, `append` for each clip, and `finish` last.
     """
-    with files.whole(path) as partial, h5py.File(partial, "w") as file:
-        file.attrs["format"] = FORMAT
-        yield Writer(file)
+    with files.whole(path) as partial, Disk(partial) as disk:
+        with h5py.File(disk, "w") as file:
+            file.attrs["format"] = FORMAT
+            yield Writer(file, disk)
+        disk.check()
 
 
 class Reader:

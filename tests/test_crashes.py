@@ -1,8 +1,9 @@
 """Whatever kills a run, the documented command ends it, with the bytes of an undisturbed run."""
 
+import contextlib
 import os
+import platform
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -43,7 +44,7 @@ def start(folder, *targets):
 def jobs_of(group):
     """Process ids of the scripts that a run has started."""
     found = subprocess.run(
-        ["ps", "-eo", "pid=,pgid=,args="], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-eo", "pid=,pgid=,args="], capture_output=True, text=True, check=True
     ).stdout
     lines = [line.split(None, 2) for line in found.splitlines()]
     return [int(pid) for pid, pgid, args in lines if int(pgid) == group and ".snakemake/scripts/" in args]
@@ -116,7 +117,12 @@ def test_a_second_run_at_once_is_refused(tmp_path):
             time.sleep(0.1)
         output = snakemake(tmp_path, "results/demo/features.h5", config=CONFIG, check=False)
         assert "Directory cannot be locked" in output and str(tmp_path) in output
-    finally:
-        os.killpg(run.pid, signal.SIGKILL)
+        assert f"process {run.pid} on {platform.node()}" in output and "Wait for it" in output
+        run.kill()
         run.wait()
-    shutil.rmtree(tmp_path)
+        output = snakemake(tmp_path, "results/demo/features.h5", config=CONFIG, check=False)
+        assert f"process {run.pid} on {platform.node()}" in output and "snakemake --unlock" in output
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -178,3 +181,30 @@ def test_gather_refuses_shards_of_different_settings(tmp_path):
             tmp_path / "f.h5",
             0.5,
         )
+
+
+OVERFULL = """
+import resource, sys
+import numpy as np, pandas as pd
+from cmc import store
+from cmc.features import Features
+
+size = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+rng = np.random.default_rng(0)
+with store.create(sys.argv[1]) as out:
+    out.modality("audio", store.Recipe("x", "1", {}, [f"c{i}" for i in range(100)], 10.0))
+    for _ in range(20):
+        out.append("audio", Features(rng.normal(size=(50, 100)).astype(np.float32), times=np.arange(50) / 10))
+    out.finish(pd.DataFrame({"clip": [f"c{i}" for i in range(20)]}))
+"""
+
+
+@pytest.mark.parametrize("size", [0, 5_000, 100_000, 300_000])
+def test_a_disk_that_is_full(tmp_path, size):
+    """HDF5 by itself would crash here, and leave its half file."""
+    line = [sys.executable, "-c", OVERFULL, str(tmp_path / "features.h5"), str(size)]
+    ran = subprocess.run(line, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith("OSError: [Errno 27] File too large")
+    assert not list(tmp_path.iterdir())
