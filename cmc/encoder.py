@@ -51,6 +51,13 @@ def prepare(
     from cmc.features.text import load  # seconds to import; most runs of stage 1 don't need it
 
     bert = load(text_encoder)[1].to(first.tokens.values.device)
+    width = first.widths["text"]
+    if width != bert.config.hidden_size:
+        raise ValueError(
+            f"the features' hidden states have {width} dimensions, those of {text_encoder} "
+            f"{bert.config.hidden_size}: set text_encoder to the one that made them, or "
+            "finetune.train_text_encoder to false"
+        )
     largest = max(int(split.tokens.values.max()) for split in splits)
     if largest >= bert.config.vocab_size:
         raise ValueError(

@@ -331,25 +331,31 @@ class Result:
 
 @dataclass
 class Tokens:
-    """Whether token ids can be those of the configured text encoder, whose facts `features.text.facts` gives."""
+    """Whether token ids can be those of the configured text encoder, whose facts `features.text.facts` gives.
+
+    Attributes
+    ----------
+    odd : dict
+        What is odd -> clips, and the number that is odd there.
+    """
 
     encoder: Mapping
     clips: int = 0
-    odd: dict[str, list[tuple[str, int]]] = field(
-        default_factory=dict
-    )  # what is odd -> clips, and the id there
+    odd: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
 
-    def add(self, clip: str, ids: np.ndarray) -> None:
+    def add(self, clip: str, text: Features) -> None:
         self.clips += 1
-        size, cls, sep = (self.encoder[key] for key in ("vocabulary", "cls", "sep"))
-        odd = {
-            f"hold ids beyond its vocabulary of {size}": ids.max() if ids.max() >= size else None,
-            f"don't begin with its [CLS], {cls}": ids[0] if cls not in (None, ids[0]) else None,
-            f"don't end with its [SEP], {sep}": ids[-1] if sep not in (None, ids[-1]) else None,
-        }
-        for what, found in odd.items():
-            if found is not None:
-                self.odd.setdefault(what, []).append((clip, int(found)))
+        ids, dims = text.token_ids, text.values.shape[1]
+        first, last, largest = ids[0], ids[-1], ids.max()
+        width, size, cls, sep = (self.encoder[key] for key in ("width", "vocabulary", "cls", "sep"))
+        for odd, number, what in (
+            (dims != width, dims, f"have hidden states of other than its {width} dimensions"),
+            (largest >= size, largest, f"hold ids beyond its vocabulary of {size}"),
+            (cls not in (None, first), first, f"don't begin with its [CLS], {cls}"),
+            (sep not in (None, last), last, f"don't end with its [SEP], {sep}"),
+        ):
+            if odd:
+                self.odd.setdefault(what, []).append((clip, int(number)))
 
     def doubt(self) -> str:
         """Why this may be the wrong encoder; "" if nothing says so."""
@@ -399,7 +405,7 @@ def add(
             continue
         result.clips[name] = clip
         if tokens:
-            tokens.add(name, features["text"].token_ids)
+            tokens.add(name, features["text"])
         for modality, found in features.items():
             writer.append(modality, found)
             frames[modality] += len(found.values)

@@ -349,6 +349,7 @@ def test_facts_of_an_encoder(encoder):
     assert facts == {
         "encoder": ENCODER,
         "sha256": encoder.settings["weights_sha256"],
+        "width": 384,
         "vocabulary": 30522,
         "cls": 101,
         "sep": 102,

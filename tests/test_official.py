@@ -315,7 +315,7 @@ def test_an_empty_split_stops(tmp_path):
 def test_token_ids_of_the_encoder_raise_no_doubt(tmp_path, caplog):
     splits = made()
     largest = max(int(split["text_bert"][:, 0].max()) for split in splits.values())
-    facts = {"encoder": "bert", "vocabulary": largest + 1, "cls": CLS, "sep": SEP}
+    facts = {"encoder": "bert", "width": 3, "vocabulary": largest + 1, "cls": CLS, "sep": SEP}
     for encoder in (facts, facts | {"cls": None, "sep": None}, None):
         with store.Reader(run(tmp_path, splits, encoder=encoder)) as reader:
             assert "doubt" not in reader.recipe("text").settings
@@ -329,14 +329,15 @@ def test_token_ids_of_another_encoder_raise_doubt(tmp_path, caplog):
         split["text_bert"][:, 0] = np.minimum(split["text_bert"][:, 0], 900)
     splits["train"]["text_bert"][1, 0, 1] = largest
     splits["test"]["text_bert"][0, 0, 0] = 7
-    facts = {"encoder": "bert", "vocabulary": largest, "cls": CLS, "sep": 3}
+    facts = {"encoder": "bert", "width": 4, "vocabulary": largest, "cls": CLS, "sep": 3}
     with store.Reader(run(tmp_path, splits, encoder=facts)) as reader:
         doubt = reader.recipe("text").settings["doubt"]
         assert doubt in summary.concerns(
             summary.summarise(reader, quarantine.read(tmp_path / "quarantine.csv"))
         )
     assert doubt == (
-        "Were the token ids made with the text encoder bert? 6 of 6 clips don't end with its [SEP], 3 "
+        "Were the token ids made with the text encoder bert? 6 of 6 clips have hidden states of other than its 4 "
+        "dimensions (v0$_$0000: 3); 6 of 6 clips don't end with its [SEP], 3 "
         f"(v0$_$0000: 102); 1 of 6 clips hold ids beyond its vocabulary of {largest} (v0$_$0001: {largest}); "
         "1 of 6 clips don't begin with its [CLS], 101 (v2$_$0000: 7)."
     )

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -220,20 +219,21 @@ def facts(encoder: str, download: bool = False) -> dict[str, str | int | None]:
     Returns
     -------
     dict
-        encoder: as given; sha256: of its weights; vocabulary: how many token ids it knows; cls, sep: the ids with
-        which each text begins and ends, None if there are none.
+        encoder: as given; sha256: of its weights; width: dimensions of its hidden states; vocabulary: how many
+        token ids it knows; cls, sep: the ids with which each text begins and ends, None if there are none.
     """
     directory = resolve(encoder, download)
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-        directory, local_files_only=True, trust_remote_code=False
-    )
+    options = {"local_files_only": True, "trust_remote_code": False}
+    config = transformers.AutoConfig.from_pretrained(directory, **options)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory, **options)
     special = tokenizer("")["input_ids"]
     return {
         "encoder": encoder,
         "sha256": weights_sha256(directory),
-        "vocabulary": json.loads((directory / "config.json").read_text())["vocab_size"],
+        "width": config.hidden_size,
+        "vocabulary": config.vocab_size,
         "cls": special[0] if special else None,
         "sep": special[-1] if special else None,
     }
