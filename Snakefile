@@ -23,7 +23,7 @@ localrules:
     all,
     demo_labels,
     manifest,
-    text_encoder,
+    encoder,
     quarantine,
     consistency,
     table,

@@ -1,17 +1,21 @@
-"""MSC and MSI: the clips whose text, audio and vision agree in polarity, and those where they don't."""
+"""MSC and MSI: the clips whose text, audio and vision agree in polarity, and those where they don't.
 
+Of a data set that lacks a modality, the labels of the others decide.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
 import numpy as np
 import pandas as pd
 
-from cmc import files
+from cmc import MODALITIES, files
 from cmc.metrics import POSITIVE, polarity
 
 Rule = Literal["three_class", "two_class"]
 SUBSETS = ("msc", "msi")
-UNIMODAL = ["T", "A", "V"]
+UNIMODAL = {"text": "T", "audio": "A", "vision": "V"}
 
 
 class Split(TypedDict):
@@ -23,15 +27,15 @@ class Split(TypedDict):
     reason: str
 
 
-def subsets(labels_T: np.ndarray, labels_A: np.ndarray, labels_V: np.ndarray, rule: Rule) -> np.ndarray:
-    """Whether the three unimodal labels of each clip fall in one class.
+def subsets(*labels: np.ndarray, rule: Rule) -> np.ndarray:
+    """Whether the unimodal labels of each clip fall in one class.
 
     The paper doesn't print its rule. Both readings in use are offered: two_class calls negative beside
     neutral consistent, three_class doesn't.
 
     Parameters
     ----------
-    labels_T, labels_A, labels_V : (n,) float
+    *labels : (n,) float
         Annotated sentiment of text, audio and vision alone, in [-1, 1].
     rule : {"three_class", "two_class"}
         Negative / neutral / positive, or non-positive / positive.
@@ -48,16 +52,16 @@ def subsets(labels_T: np.ndarray, labels_A: np.ndarray, labels_V: np.ndarray, ru
     """
     if rule not in get_args(Rule):
         raise ValueError(f"consistency rule is {rule!r}; choose one of {', '.join(get_args(Rule))}")
-    classes = np.stack([polarity(labels) for labels in (labels_T, labels_A, labels_V)])  # (modality, n)
+    classes = np.stack([polarity(one) for one in labels])  # (modality, n)
     if rule == "two_class":
         classes = classes == POSITIVE
     return (classes == classes[0]).all(axis=0)
 
 
-def split(frame: pd.DataFrame, rule: Rule) -> Split:
-    """Partition the clips that carry all three unimodal labels into MSC and MSI.
+def split(frame: pd.DataFrame, rule: Rule, modalities: Iterable[str] = MODALITIES) -> Split:
+    """Partition the clips that carry the unimodal label of every modality into MSC and MSI.
 
-    A clip that lacks one of the three is in neither subset: whether it agrees can't be known. It is
+    A clip that lacks one is in neither subset: whether it agrees can't be known. It is
     counted in `unlabelled`. CMU-MOSI and CMU-MOSEI have no unimodal labels: both lists are empty.
 
     Parameters
@@ -66,6 +70,8 @@ def split(frame: pd.DataFrame, rule: Rule) -> Split:
         One row a clip: clip (str), T, A, V (float, NaN if absent).
     rule : {"three_class", "two_class"}
         See `subsets`.
+    modalities : iterable of str
+        Those that the data set has.
 
     Returns
     -------
@@ -80,8 +86,9 @@ def split(frame: pd.DataFrame, rule: Rule) -> Split:
     twice = frame["clip"][frame["clip"].duplicated()]
     if len(twice):
         raise ValueError(f"clip {twice.iloc[0]!r} occurs more than once; subsets need one row a clip")
-    labelled = frame[frame[UNIMODAL].notna().all(axis=1)]
-    consistent = subsets(*(labelled[name].to_numpy() for name in UNIMODAL), rule)
+    letters = [UNIMODAL[modality] for modality in modalities]
+    labelled = frame[frame[letters].notna().all(axis=1)]
+    consistent = subsets(*(labelled[letter].to_numpy() for letter in letters), rule=rule)
     unlabelled = len(frame) - len(labelled)
     return Split(
         msc=labelled["clip"][consistent].tolist(),
@@ -117,5 +124,5 @@ def _reason(unlabelled: int, total: int) -> str:
     if not unlabelled:
         return ""
     if unlabelled == total:
-        return "no clip has text, audio and vision labels of its own: MSC and MSI can't be told apart"
+        return "no clip has a label of each modality of its own: MSC and MSI can't be told apart"
     return f"{unlabelled} of {total} clips lack a unimodal label and are in neither subset"

@@ -63,12 +63,15 @@ class Split:
         Token ids of the transcripts, int64.
     text_length : int or None
         Tokens to which each transcript is filled up; None if padding is masked.
+    text_layer : int
+        Layer of the language model whose hidden states the text features are; -1: its last.
     """
 
     clips: pd.DataFrame
     features: dict[str, Ragged]
     tokens: Ragged | None = None
     text_length: int | None = None
+    text_layer: int = -1
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -120,7 +123,7 @@ def load(
         places = np.flatnonzero(table["split"] == split)
         if not len(places):
             raise ValueError(f"{path} has no clip in split {split}")
-        features, tokens, text_length = {}, None, None
+        features, tokens, text_length, text_layer = {}, None, None, -1
         for modality in reader.modalities:
             offsets = reader.offsets(modality)
             ragged, ids = select(reader, modality, offsets, places)
@@ -130,8 +133,9 @@ def load(
             if ids is not None:
                 tokens = replace(ids, values=ids.values.to(device))
                 text_length = None if mask_padding else longest
+                text_layer = reader.recipe(modality).settings.get("layer", -1)
     ordered = {m: features[m] for m in LABELS if m in features}
-    return Split(table.iloc[places].reset_index(drop=True), ordered, tokens, text_length)
+    return Split(table.iloc[places].reset_index(drop=True), ordered, tokens, text_length, text_layer)
 
 
 def load_classes(path: str | Path, split: str) -> np.ndarray:

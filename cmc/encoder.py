@@ -10,7 +10,6 @@ from cmc.dataset import Ragged, Split, in_order
 from cmc.sequences import Sequences, in_rectangles
 
 BATCH = 64
-NO_DECAY = ("bias", "LayerNorm.weight")
 
 
 def prepare(
@@ -22,13 +21,15 @@ def prepare(
 ) -> nn.Module | None:
     """The language model that has to run with every batch, if one has to.
 
+    It ends with the layer whose hidden states the text features are, in finetuning too.
+
     Parameters
     ----------
     splits : list of Split
         Where a frozen language model serves but padding is not masked, their text features are replaced by
         hidden states that include padding, computed here once.
     text_encoder : str
-        Hub name, directory or package, see `cmc.features.text.resolve`.
+        Hub name, directory or package, see `cmc.features.hub.resolve`.
     trained : bool
         Whether the language model is, or was, finetuned.
     weights : dict, optional
@@ -48,9 +49,9 @@ def prepare(
         raise ValueError(
             "the language model must run here, but the features have no token ids or no text_encoder is set"
         )
-    from cmc.features.text import load  # seconds to import; most runs of stage 1 don't need it
+    from cmc.features import hub
 
-    bert = load(text_encoder)[1].to(first.tokens.values.device)
+    bert = hub.load(text_encoder, first.text_layer).to(first.tokens.values.device)
     width = first.widths["text"]
     if width != bert.config.hidden_size:
         raise ValueError(
@@ -84,7 +85,7 @@ def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:
     if split.text_length is None:
         return tokens.replace(in_rectangles(partial(run, bert), tokens.values, tokens.groups))
     valid = torch.arange(split.text_length) < tokens.lengths[:, None]
-    ids = tokens.values.new_zeros(valid.shape)
+    ids = tokens.values.new_full(valid.shape, bert.config.pad_token_id)
     valid = valid.to(ids.device)
     ids[valid] = tokens.values
     return Sequences.padded(run(bert, ids, valid))
@@ -108,10 +109,10 @@ def freeze(bert: nn.Module, split: Split) -> Ragged:
 
 
 def parameter_groups(bert: nn.Module, lr: float, weight_decay: float) -> list[dict]:
-    """Groups for the optimizer: no weight decay on biases and LayerNorm."""
+    """Groups for the optimizer: no weight decay on biases and norms, which are vectors."""
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for name, parameter in bert.named_parameters():
-        groups[not name.endswith(NO_DECAY)].append(parameter)
+    for parameter in bert.parameters():
+        groups[parameter.ndim > 1].append(parameter)
     return [
         {"params": groups[True], "lr": lr, "weight_decay": weight_decay},
         {"params": groups[False], "lr": lr, "weight_decay": 0.0},

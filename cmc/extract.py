@@ -2,42 +2,31 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cmc import quarantine, store
+from cmc import files, quarantine, store
 from cmc.features import Features, Unusable
 
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 5.0
 LABELS = ["M", "T", "A", "V"]
-DTYPES = {"text": "float16", "audio": "float32", "vision": "float16"}  # see store.Recipe
+# Figures of quality that extraction.csv holds of every clip; an extractor may give others, which follow.
+QUALITY = ["seconds", "frames", "faces", "voiced", "silence", "clipping", "tokens"]
 
 
-def extractor(modality: str, **settings):
-    """The extractor of a modality, a context manager; see `cmc.features`.
-
-    Parameters
-    ----------
-    modality : {'text', 'audio', 'vision'}
-    **settings
-        What the extractor's constructor takes.
-    """
-    # imported here because each brings libraries that the other modalities' jobs would only wait for
-    if modality == "text":
-        from cmc.features.text import HuggingFace as Extractor
-    elif modality == "audio":
-        from cmc.features.audio import ChSims33 as Extractor
-    else:
-        from cmc.features.vision import MediaPipe as Extractor
-    return Extractor(**settings)
-
-
-def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str], path: str | Path) -> None:
+def shard(
+    modality: str,
+    extractor,
+    clips: Sequence[str],
+    sources: Sequence[str],
+    path: str | Path,
+    costs: str | Path | None = None,
+) -> None:
     """Extract one modality of some clips into a feature file that also lists the clips it couldn't use.
 
     Parameters
@@ -47,11 +36,14 @@ def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str]
     clips : sequence of str
         Clip ids.
     sources : sequence of str
-        The transcript of each clip for text, else the path of its video.
+        The transcript of each clip for text, else the path of its video, or of what the extractor reads.
     path : path
-        Of the file to write.
+        Of the file to write. Its table of clips holds their figures of quality.
+    costs : path, optional
+        CSV to write, columns clip, cpu_seconds. Of its own, since no two runs cost the same and the feature
+        file shall be the same.
     """
-    usable, refused, told = [], [], time.monotonic()
+    usable, refused, spent, told = [], [], [], time.monotonic()
     results = (
         extractor.extract(sources)
         if modality == "text"
@@ -63,32 +55,53 @@ def shard(modality: str, extractor, clips: Sequence[str], sources: Sequence[str]
         extractor.settings,
         extractor.columns,
         extractor.rate,
-        DTYPES[modality],
+        extractor.dtype,
     )
     with store.create(path) as out:
         out.modality(modality, recipe)
-        for clip, result in zip(clips, results, strict=True):
-            reason = str(result) if isinstance(result, Unusable) else fault(result)
+        for clip, result in zip(clips, _timed(results, spent), strict=True):
+            reason = str(result) if isinstance(result, Unusable) else fault(result, extractor.dtype)
             if reason:
                 log.warning("%s can't be used: %s", clip, reason)
                 refused.append((clip, modality, reason))
             else:
                 out.append(modality, result)
-                usable.append(clip)
+                usable.append({"clip": clip, **result.quality})
+            del result  # an hour of video is large, and the next one may be, too
             done = len(usable) + len(refused)
             if time.monotonic() - told > PROGRESS_SECONDS or done == len(clips):
                 log.info("%d of %d clips, %d unusable", done, len(clips), len(refused))
                 told = time.monotonic()
         out.finish(
-            pd.DataFrame({"clip": pd.Series(usable, dtype=str)}),
+            pd.DataFrame(usable or {"clip": []}).astype({"clip": str}),
             pd.DataFrame(refused, columns=quarantine.COLUMNS, dtype=str),
         )
+    if modality == "text":  # batches: no transcript has a time of its own
+        spent = [sum(spent) / len(spent)] * len(spent)
+    if costs is not None:
+        table = pd.DataFrame({"clip": clips, "cpu_seconds": np.round(spent, 4)})
+        with files.whole(costs) as partial:
+            table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def _timed(results: Iterable, spent: list[float]) -> Iterator:
+    """The same results; the CPU seconds that each took are appended to `spent`."""
+    results = iter(results)
+    while True:
+        start = time.process_time()
+        try:
+            result = next(results)
+        except StopIteration:
+            return
+        spent.append(time.process_time() - start)
+        yield result
+        del result
 
 
 def attempt(extractor, path: str) -> Features | Unusable:
     """Features of one video, or why there are none; an extractor's own failure costs one clip, not the run."""
     if not Path(path).exists():
-        return Unusable(f"video is missing: {path}")
+        return Unusable(f"{getattr(extractor, 'source', 'video')} is missing: {path}")
     try:
         return extractor.extract(path)
     except Unusable as reason:
@@ -98,16 +111,17 @@ def attempt(extractor, path: str) -> Features | Unusable:
         return Unusable(f"the {extractor.name} extractor failed: {type(error).__name__}: {error}")
 
 
-def fault(features: Features) -> str | None:
-    """Why features can't be stored, if they can't: rows must be finite, or NaN as a whole."""
+def fault(features: Features, dtype: str) -> str | None:
+    """Why features can't be stored, if they can't: rows must be finite as `dtype`, or NaN as a whole."""
     if not len(features.values):
         return "no frame could be extracted"
-    finite = np.isfinite(features.values)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(features.values.astype(dtype, copy=False))
     missing = np.isnan(features.values).all(axis=1)
     bad = ~(finite.all(axis=1) | missing)
     if bad.any():
         row = int(np.argmax(bad))
-        return f"row {row} holds {features.values[row][~finite[row]][0]} among finite values"
+        return f"row {row} holds {features.values[row][~finite[row]][0]}, no finite {dtype}"
     return "nothing was found in any frame" if missing.all() else None
 
 
@@ -131,6 +145,36 @@ def list_refused(manifest_refused: str | Path, shards: Iterable[str | Path], out
     if len(refused):
         log.warning("%d clips are in the quarantine, see %s", refused["clip"].nunique(), out)
     quarantine.write(refused, out)
+
+
+def list_quality(
+    manifest: str | Path, shards: Iterable[str | Path], costs: Iterable[str | Path], out: str | Path
+) -> None:
+    """Write how good the material of each clip is, and what its extraction cost.
+
+    Parameters
+    ----------
+    manifest : path
+        The table of clips.
+    shards, costs : iterable of path
+        What `shard` wrote, of every modality.
+    out : path
+        CSV to write, a row a clip in the manifest's order: clip, split; seconds of sound, or of pictures if there
+        is none; frames of video looked at, the share of them with a face; the shares of sound that are voiced,
+        silent and clipped; tokens; cpu_seconds of all modalities. What could not be found out is empty.
+    """
+    table = read_csv(manifest)[["clip", "split"]].set_index("clip")
+    figures = []
+    for path in shards:
+        with store.Reader(path) as reader:
+            figures.append(reader.table("clips"))
+    found = pd.concat(figures).groupby("clip").first()  # of several modalities that tell the same
+    more = sorted(set(found) - set(QUALITY))
+    spent = pd.concat([read_csv(path, ["cpu_seconds"]) for path in costs]).groupby("clip").sum()
+    table = table.join(found.reindex(columns=[*QUALITY, *more])).join(spent)
+    table = table.astype({"frames": "Int64", "tokens": "Int64"}).round(4)
+    with files.whole(out) as partial:
+        table.to_csv(partial, lineterminator="\n")
 
 
 def read_csv(path: str | Path, numbers: Sequence[str] = ()) -> pd.DataFrame:

@@ -240,6 +240,12 @@ def video_path(root: str | Path, clip: str) -> Path:
     return path
 
 
+def clip_path(folder: str | Path, clip: str, suffix: str) -> Path:
+    """Where a clip's file of another kind is: <folder>/<video>/<clip><suffix>."""
+    video, name = clip.split(SEPARATOR, 1)
+    return Path(folder, video, name + suffix)
+
+
 def shards(clips: list[str], size: int) -> dict[int, list[str]]:
     """Clips of each shard, by its number; on average a shard holds half of `size` to `size` clips.
 

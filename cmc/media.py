@@ -4,9 +4,9 @@ The clip starts where the container says its earliest stream does (FFmpeg's own 
 container signals is honoured: edit lists, encoder priming, a late stream, gaps. Delays that it doesn't signal
 (AVI, MP4 without edit lists: some 20 to 60 ms between sound and picture) can't be seen.
 
-A damaged clip is refused, not half read: a packet that doesn't decode, or a file that ends well before its
-header says, makes the clip unusable, for what is left would be an unnoticed part of what was said. A video
-that simply is short is fine.
+A damaged clip is refused, not half read: a packet that doesn't decode (of those that are decoded), or a file that
+ends well before its header says, makes the clip unusable, for what is left would be an unnoticed part of what was
+said. A video that simply is short is fine.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from cmc.features import Unusable
 
@@ -24,12 +25,23 @@ SAMPLE_RATE = 22050  # Hz
 TIME_TOLERANCE = 1e-3  # s; Matroska rounds time stamps to milliseconds
 GAP = 0.05  # s; a shorter hole in the sound's time stamps is rounding
 LONGEST_GAP = 60.0  # s; a longer one is a broken time stamp
-SHORTFALL = 0.5  # s by which a whole file may end before its header says
+SHORTFALL = 0.25  # s by which a whole file may end before its header says
+SKIPPING = ("h264", "hevc")  # decoders that can leave out frames which no other frame needs
 HEADER_HOLDS_DURATION = ("mp4", "matroska")  # elsewhere FFmpeg estimates it, from the bit rate
 
 
 def audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Sound of a clip, all channels averaged.
+    """Sound of a clip, all channels averaged, as a whole; see `sound`, which holds one piece at a time.
+
+    Returns
+    -------
+    ndarray (samples,), float32
+    """
+    return np.concatenate(list(sound(path, sample_rate)))
+
+
+def sound(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+    """Sound of a clip, all channels averaged, in pieces that follow each other without a gap.
 
     Sample 0 lies at the clip's start: sound that starts late, or stops for a while, is filled with zeros.
 
@@ -40,32 +52,33 @@ def audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     sample_rate : int
         Hz of the result, whatever the file's.
 
-    Returns
-    -------
+    Yields
+    ------
     ndarray (samples,), float32
         Mostly in [-1, 1]: a lossy codec overshoots a little.
 
     Raises
     ------
     Unusable
-        No audio track, no sample in it, or a file that can't be read to its end.
+        No audio track, no sample in it, or a file that can't be read to its end (raised where the damage is).
     """
+    samples = 0
     with _opened(path) as container:
-        pieces = list(_mono(container, _best(container, "audio"), sample_rate))
-    if not pieces:
+        for piece in _mono(container, _best(container, "audio"), sample_rate):
+            if not np.isfinite(piece).all():
+                raise Unusable("the audio track holds samples that are not finite numbers")
+            samples += len(piece)
+            yield piece
+    if not samples:
         raise Unusable("no sound could be decoded from the audio track")
-    wave = np.concatenate(pieces)
-    if not np.isfinite(wave).all():
-        raise Unusable("the audio track holds samples that are not finite numbers")
-    return wave
 
 
 def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
     """Pictures of a clip, upright, sampled by presentation time stamp.
 
     For each instant 0, 1/rate, 2/rate, ... the first frame at or after it, each frame at most once: the rows
-    keep the times of real frames, at any and at a variable frame rate. Frames between are decoded, since
-    later ones need them, but not converted.
+    keep the times of real frames, at any and at a variable frame rate. Of the frames between only those are
+    decoded that others need, and none is converted.
 
     Parameters
     ----------
@@ -89,15 +102,43 @@ def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
     with _opened(path) as container:
         stream = _best(container, "video")
         aspect = stream.sample_aspect_ratio or Fraction(1)
-        due = 0
+        reformatter = VideoReformatter()  # one for all: setting it up costs more than a picture
+        sampler = _Sampler(rate)
         seconds = None
-        for frame in _decoded(container, stream):
+        for frame in _decoded(container, stream, _needed(path, rate)):
             seconds = _seconds(frame, container)
-            if seconds + TIME_TOLERANCE >= due / rate:
-                due = int((seconds + TIME_TOLERANCE) * rate) + 1
-                yield seconds, _upright(frame, aspect)
+            if sampler.takes(seconds):
+                yield seconds, _upright(frame, aspect, reformatter)
         if seconds is None:
             raise Unusable("no picture could be decoded from the video track")
+
+
+class _Sampler:
+    """Chooses, of increasing times in seconds, the first at or after each multiple of 1/rate."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate, self.due = rate, 0
+
+    def takes(self, seconds: float) -> bool:
+        if seconds + TIME_TOLERANCE < self.due / self.rate:
+            return False
+        self.due = int((seconds + TIME_TOLERANCE) * self.rate) + 1
+        return True
+
+
+def _needed(path: str | Path, rate: float) -> set[int] | None:
+    """Presentation times, in the stream's ticks, of the frames that sampling takes: read from the packets, without
+    decoding. None where these don't tell, or the decoder can't leave out any."""
+    with _opened(path) as container:
+        stream = _best(container, "video")
+        if stream.codec_context.name not in SKIPPING or not _header_holds_duration(container):
+            return None
+        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+        ticks = sorted({packet.pts for packet in packets if packet.pts is not None})
+        if len(ticks) < len(packets):
+            return None
+        sampler, origin = _Sampler(rate), _origin(container)
+        return {t for t in ticks if sampler.takes(float(t * stream.time_base) - origin)}
 
 
 @contextmanager
@@ -126,23 +167,32 @@ def _best(container: av.container.InputContainer, kind: str) -> av.stream.Stream
     return stream
 
 
-def _decoded(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.frame.Frame]:
-    """Every frame of `stream`; the other streams are only demuxed, to see where the file ends."""
+def _decoded(
+    container: av.container.InputContainer, stream: av.stream.Stream, needed: set[int] | None = None
+) -> Iterator[av.frame.Frame]:
+    """Every frame of `stream`, but perhaps for those that are not `needed` and that no other frame needs; the
+    other streams are only demuxed, to see where the file ends."""
     end = 0.0
     for packet in container.demux():
         if packet.pts is not None:
-            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            end = max(end, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
+        if packet.is_corrupt:
+            raise Unusable("truncated or damaged (a corrupt packet): replace or re-encode the file")
         if packet.stream.index == stream.index:
-            if packet.is_corrupt:
-                raise Unusable("truncated or damaged (a corrupt packet): replace or re-encode the file")
+            if needed is not None:
+                stream.codec_context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
             yield from packet.decode()
-    if not any(name in container.format.name for name in HEADER_HOLDS_DURATION):
+    if not _header_holds_duration(container):
         return
     promised = (container.duration or 0) / av.time_base
     if (
         promised - end > SHORTFALL
     ):  # `end` counts from 0, not from the clip's start, as Matroska's duration does
         raise Unusable(f"truncated: ends at {end:.1f} s of the {promised:.1f} s that its header promises")
+
+
+def _header_holds_duration(container: av.container.InputContainer) -> bool:
+    return any(name in container.format.name for name in HEADER_HOLDS_DURATION)
 
 
 def _origin(container: av.container.InputContainer) -> float:
@@ -166,7 +216,8 @@ def _mono(
         for piece in _resampled(resampler, frame):
             start = position if piece.pts is None else round((piece.time - _origin(container)) * sample_rate)
             silence = _silence(start - position, sample_rate, begun=position > 0)
-            yield silence
+            if len(silence):
+                yield silence
             yield piece.to_ndarray().mean(axis=0)
             position += len(silence) + piece.samples
 
@@ -187,8 +238,8 @@ def _silence(samples: int, sample_rate: int, begun: bool) -> np.ndarray:
     return np.zeros(samples if filled else 0, np.float32)
 
 
-def _upright(frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:
+def _upright(frame: av.VideoFrame, aspect: Fraction, reformatter: VideoReformatter) -> np.ndarray:
     width = max(1, round(frame.width * aspect))
-    rgb = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
+    rgb = reformatter.reformat(frame, width=width, height=frame.height, format="rgb24").to_ndarray()
     # Contiguous: PyAV pads rows of some widths, and MediaPipe would misread them without a word.
     return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))

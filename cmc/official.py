@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmc import SPLITS, files, pickles, quarantine, store
+from cmc import MODALITIES, SPLITS, files, pickles, quarantine, store
 from cmc.features import Features, Unusable
 from cmc.manifest import SEPARATOR, Clip, plain_name
 from cmc.pickles import kind, plain, shown
@@ -43,6 +43,7 @@ def import_features(
     label_range: tuple[float, float],
     max_share: float,
     encoder: Mapping | None = None,
+    modalities: Iterable[str] = MODALITIES,
 ) -> None:
     """Write the splits train, valid and test of an official feature file as one of ours.
 
@@ -68,8 +69,10 @@ def import_features(
     max_share : float
         Of all clips, in [0, 1], that may be unusable.
     encoder : mapping, optional
-        Facts of the text encoder, see `features.text.facts`. If the token ids can't be its, that is logged as a
+        Facts of the text encoder, see `features.hub.facts`. If the token ids can't be its, that is logged as a
         warning and stands as `doubt` in the settings of the text.
+    modalities : iterable of str
+        Those to take, text among them; the file need not have the others.
 
     Raises
     ------
@@ -84,7 +87,7 @@ def import_features(
     result, tokens = Result(), Tokens(encoder) if encoder else None
     with store.create(out) as writer:
         for name in SPLITS:
-            split = Split(path, name, splits.pop(name), release)
+            split = Split(path, name, splits.pop(name), modalities, release)
             add(writer, split, recipe, label_range, result, tokens)
         result.check(max_share, quarantine_out)
         if tokens and (doubt := tokens.doubt()):
@@ -129,14 +132,21 @@ class Split:
     Attributes
     ----------
     ids : list of str
-    text, audio, vision : ndarray (n, time, dims)
+    text : ndarray (n, tokens, dims)
         Numbers, or objects that may be numbers.
+    frames : dict
+        'audio', 'vision' -> the same, of those that are taken.
     bert : ndarray (n, 3, tokens)
         Token ids, attention mask, token types.
     """
 
     def __init__(
-        self, path: str | Path, name: str, held: object, release: Callable[[], None] = lambda: None
+        self,
+        path: str | Path,
+        name: str,
+        held: object,
+        modalities: Iterable[str] = MODALITIES,
+        release: Callable[[], None] = lambda: None,
     ) -> None:
         self.path, self.name, self.held, self.release = path, name, held, release
         if not isinstance(held, dict):
@@ -150,15 +160,15 @@ class Split:
         self.ids = [as_text(value) for value in self.series("id", None)]
         self.texts = [as_text(value) for value in self.series("raw_text", len(self.ids))]
         self.text, self.bert = self.array("text"), self.array("text_bert")
-        self.audio, self.vision = self.array("audio"), self.array("vision")
+        self.frames = {modality: self.array(modality) for modality in modalities if modality != "text"}
         tokens = self.text.shape[1]
         if self.bert.shape[1:] != (3, tokens):
             self.fail("text_bert", f"shape {(len(self.ids), 3, tokens)}, as text has", f"{self.bert.shape}")
         self.labels = {"M": self.numbers("regression_labels")}
         for letter, key in UNIMODAL.items():
             self.labels[letter] = self.numbers(key) if key in held else [math.nan] * len(self.ids)
-        self.lengths = {modality: self.length(modality) for modality in ("audio", "vision")}
-        self.missing = {modality: self.flags(modality) for modality in ("audio", "vision")}
+        self.lengths = {modality: self.length(modality) for modality in self.frames}
+        self.missing = {modality: self.flags(modality) for modality in self.frames}
 
     def fail(self, key: str, expected: str, found: str) -> None:
         raise OfficialError(
@@ -210,7 +220,7 @@ class Split:
 
     def length(self, modality: str) -> list[float] | None:
         """Frames of each clip; None where they are as many as the text's tokens."""
-        key, array = f"{modality}_lengths", getattr(self, modality)
+        key, array = f"{modality}_lengths", self.frames[modality]
         if key in self.held:
             return self.numbers(key)
         if array.shape[1] != self.text.shape[1]:
@@ -220,7 +230,7 @@ class Split:
 
     def flags(self, modality: str) -> np.ndarray:
         """(n, frames), true where nothing was found: files that `cmc.mmsa` wrote tell."""
-        key, shape = f"{modality}_missing", getattr(self, modality).shape[:2]
+        key, shape = f"{modality}_missing", self.frames[modality].shape[:2]
         value = self.get(key) if key in self.held else np.zeros(shape, bool)
         if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype != bool:
             self.fail(key, f"an array of shape {shape} and dtype bool", kind(value))
@@ -255,7 +265,7 @@ class Split:
             raise Unusable(f"text holds a hidden state that is not finite or does not fit {DTYPES['text']}")
         result = {"text": Features(states.astype(DTYPES["text"]), token_ids=ids)}
         for modality, lengths in self.lengths.items():
-            values = cut(modality, getattr(self, modality)[i], len(ids) if lengths is None else lengths[i])
+            values = cut(modality, self.frames[modality][i], len(ids) if lengths is None else lengths[i])
             missing = ~np.isfinite(values).all(axis=1) | self.missing[modality][i, : len(values)]
             if missing.all():
                 raise Unusable(f"{modality} holds no frame of finite values")
@@ -331,7 +341,7 @@ class Result:
 
 @dataclass
 class Tokens:
-    """Whether token ids can be those of the configured text encoder, whose facts `features.text.facts` gives.
+    """Whether token ids can be those of the configured text encoder, whose facts `features.hub.facts` gives.
 
     Attributes
     ----------
@@ -371,14 +381,14 @@ class Tokens:
 
 def declare(writer: store.Writer, split: Split, recipe: dict) -> None:
     """Declare the modalities at the first split; the others must have the same dimensions."""
-    for modality, dtype in DTYPES.items():
-        dims = getattr(split, modality).shape[2]
+    for modality, array in {"text": split.text, **split.frames}.items():
+        dims = array.shape[2]
         if modality in writer.offsets:
             if dims != (first := writer.file[modality]["values"].shape[1]):
                 split.fail(modality, f"{first} dimensions, as in {SPLITS[0]}", str(dims))
         else:
             columns = [f"{modality}_{i:03d}" for i in range(dims)]
-            made = store.Recipe("official", columns=columns, rate=None, dtype=dtype, **recipe)
+            made = store.Recipe("official", columns=columns, rate=None, dtype=DTYPES[modality], **recipe)
             writer.modality(modality, made)
 
 

@@ -173,6 +173,7 @@ def render(
     return environment.get_template("report.html.j2").render(
         dataset=dataset,
         variant=variant,
+        modalities=_listed(routed(pooled)),
         seeds=_count(len(predictions), "seed"),
         headline=_headline(table, variant),
         table=cells(table),
@@ -321,6 +322,10 @@ def _variants(table: pd.DataFrame) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _colour(key: str) -> str:

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from cmc import files
+from cmc import MODALITIES, files
 from cmc.features import Features
 
 FORMAT = "cmc-features-1"
@@ -107,7 +107,8 @@ class Writer:
             raise ValueError(
                 f"{name}: {frames} frames of {dims} dimensions; need at least 1 frame of {width}"
             )
-        peak = np.nanmax(np.abs(features.values), initial=0)
+        # no np.abs: an hour of video would be copied
+        peak = max(np.nanmax(features.values, initial=0), -np.nanmin(features.values, initial=0))
         if peak > np.finfo(dtype).max:
             raise ValueError(f"{name}: a value of {peak:g} does not fit {dtype}")
         self.offsets[name].append(self.offsets[name][-1] + frames)
@@ -120,14 +121,14 @@ class Writer:
         group, buffered = self.file[name], self.buffers[name]
         if not buffered:
             return
-        grow(group["values"], np.concatenate([f.values for f in buffered]))
+        grow(group["values"], joined([f.values for f in buffered]))
         for extra, dtype in EXTRA.items():
             if getattr(buffered[0], extra) is not None:
                 if extra not in group:
                     group.create_dataset(
                         extra, (0,), dtype, maxshape=(None,), chunks=(4096,), compression="gzip"
                     )
-                grow(group[extra], np.concatenate([getattr(f, extra) for f in buffered]))
+                grow(group[extra], joined([getattr(f, extra) for f in buffered]))
         self.buffers[name], self.buffered[name] = [], 0
         self.disk.check()
 
@@ -144,6 +145,11 @@ class Writer:
                 for column, values in frame.items():
                     dtype = np.float64 if pd.api.types.is_numeric_dtype(values) else STRING
                     self.file[f"{table}/{column}"] = values.to_numpy().astype(dtype)
+
+
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays after one another; a single one is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def grow(dataset: h5py.Dataset, rows: np.ndarray) -> None:
@@ -225,7 +231,8 @@ class Reader:
 
     @property
     def modalities(self) -> list[str]:
-        return [name for name in self.file if name not in ("clips", "quarantine")]
+        """Those that the file holds, in the order text, audio, vision."""
+        return [name for name in MODALITIES if name in self.file]
 
     def table(self, name: str) -> pd.DataFrame:
         """The table `clips` or `quarantine`."""

@@ -144,7 +144,7 @@ def measured(reader: store.Reader) -> pd.DataFrame:
     neither times nor a rate are known; and whether its source video and its transcript are in several splits."""
     clips = reader.table("clips")
     clips["seconds"] = np.nan
-    for modality in MODALITIES:
+    for modality in reader.modalities:
         offsets = reader.offsets(modality)
         clips[f"{modality} frames"] = np.diff(offsets)
         if modality in FRAMES:
@@ -175,7 +175,7 @@ def scan(reader: store.Reader, modality: str, rows: int) -> tuple[np.ndarray, np
 
 
 def recipes(reader: store.Reader) -> Iterator[Row]:
-    for modality in MODALITIES:
+    for modality in reader.modalities:
         recipe = reader.recipe(modality)
         yield "features", ALL, f"{modality} extractor", recipe.extractor
         yield "features", ALL, f"{modality} version", recipe.version
@@ -245,20 +245,25 @@ def agreement(part: pd.DataFrame) -> Iterator[Count]:
 
 def subsets(part: pd.DataFrame) -> Iterator[Count]:
     for rule in get_args(consistency.Rule):
-        parts = consistency.split(part, rule)
+        parts = consistency.split(part, rule, present(part))
         if parts["unlabelled"] < len(part):
             yield from ((f"{rule} {name}", len(parts[name])) for name in consistency.SUBSETS)
     yield "in neither", parts["unlabelled"]  # by either rule
 
 
 def no_subset(part: pd.DataFrame) -> Iterator[Count]:
-    reason = consistency.split(part, "three_class")["reason"]  # either rule has the same
+    reason = consistency.split(part, "three_class", present(part))["reason"]  # either rule has the same
     if reason:
         yield "reason", reason
 
 
+def present(part: pd.DataFrame) -> list[str]:
+    """The modalities that were measured."""
+    return [modality for modality in MODALITIES if f"{modality} frames" in part]
+
+
 def lengths(part: pd.DataFrame) -> Iterator[Count]:
-    for modality in MODALITIES:
+    for modality in present(part):
         frames = part[f"{modality} frames"].to_numpy()
         yield f"{modality} min", int(frames.min())
         yield f"{modality} median", float(np.median(frames))
@@ -268,7 +273,7 @@ def lengths(part: pd.DataFrame) -> Iterator[Count]:
 
 
 def nothing_found(part: pd.DataFrame) -> Iterator[Count]:
-    for modality in FRAMES:
+    for modality in [modality for modality in FRAMES if modality in present(part)]:
         yield modality, float(part[f"{modality} missing"].sum() / part[f"{modality} frames"].sum())
 
 

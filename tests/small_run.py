@@ -1,8 +1,10 @@
 """Runs of the real workflow that are small enough for tests: a dozen generated clips, one epoch."""
 
+import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -66,3 +68,15 @@ def planned(folder, *arguments, config):
     lines = output.split("-------  -------", 1)[1] if "-------  -------" in output else output
     stats = [line.split() for line in lines.splitlines()]
     return {row[0]: int(row[1]) for row in stats if len(row) == 2 and row[1].isdigit() and row[0] != "total"}
+
+
+@contextmanager
+def edited(path, content):
+    """A file with other content, and as it was afterwards."""
+    before, times = path.read_bytes(), path.stat()
+    try:
+        path.write_bytes(content)
+        yield
+    finally:
+        path.write_bytes(before)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -22,23 +22,30 @@ def frame(triples, clips=None):
 
 def test_the_two_rules_part_at_neutral_beside_negative():
     T, A, V = np.array([[1, 0.2, 0.6], [-1, -0.4, -1], [-1, 0, -0.2], [1, 0, 1], [0, 0, 0], [-1, -1, 1]]).T
-    assert consistency.subsets(T, A, V, "three_class").tolist() == [True, True, False, False, True, False]
-    assert consistency.subsets(T, A, V, "two_class").tolist() == [True, True, True, False, True, False]
+    assert consistency.subsets(T, A, V, rule="three_class").tolist() == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert consistency.subsets(T, A, V, rule="two_class").tolist() == [True, True, True, False, True, False]
 
 
 @pytest.mark.parametrize("odd", range(3))
 def test_any_one_modality_can_disagree(odd):
     labels = [[0.5], [0.5], [0.5]]
     labels[odd] = [-0.5]
-    assert not consistency.subsets(*labels, "three_class")[0]
-    assert not consistency.subsets(*labels, "two_class")[0]
+    assert not consistency.subsets(*labels, rule="three_class")[0]
+    assert not consistency.subsets(*labels, rule="two_class")[0]
 
 
 def test_an_unknown_rule_or_a_missing_label_is_refused():
     with pytest.raises(ValueError, match=r"'four_class'.*three_class"):
-        consistency.subsets([1], [1], [1], "four_class")
+        consistency.subsets([1], [1], [1], rule="four_class")
     with pytest.raises(ValueError, match="index 0"):
-        consistency.subsets([1], [np.nan], [1], "two_class")
+        consistency.subsets([1], [np.nan], [1], rule="two_class")
 
 
 @quick
@@ -106,3 +113,9 @@ def test_an_unknown_subset_is_refused(tmp_path):
     (tmp_path / "c.csv").write_text("clip,subset\na,mcs\n")
     with pytest.raises(ValueError, match="'mcs'"):
         consistency.read(tmp_path / "c.csv")
+
+
+def test_of_two_modalities_their_labels_decide():
+    clips = frame([[1, 0.5, np.nan], [-1, 1, -1], [np.nan, 1, 1]])
+    parts = consistency.split(clips, "three_class", ("text", "audio"))
+    assert (parts["msc"], parts["msi"], parts["unlabelled"]) == ([clips["clip"][0]], [clips["clip"][1]], 1)

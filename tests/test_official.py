@@ -10,7 +10,7 @@ import pytest
 from official_files import CLS, SEP, SHAPES, dump, made, mutated
 from test_pickles import claimed
 
-from cmc import dataset, files, official, pickles, quarantine, store, summary
+from cmc import MODALITIES, dataset, files, official, pickles, quarantine, store, summary
 
 
 def run(tmp_path, splits, protocol=4, max_share=0.9, label_range=(-3, 3), **options):
@@ -79,7 +79,7 @@ def test_every_data_set_comes_back(tmp_path, name, protocol):
     check(path, splits)
     assert refused(tmp_path) == {}
     with store.Reader(path) as reader:
-        assert reader.modalities == ["audio", "text", "vision"]
+        assert reader.modalities == ["text", "audio", "vision"]
         for modality, dtype in {"text": "float16", "audio": "float32", "vision": "float32"}.items():
             recipe = reader.recipe(modality)
             assert (recipe.extractor, recipe.rate, recipe.dtype) == ("official", None, dtype)
@@ -169,6 +169,16 @@ def test_training_code_reads_it(tmp_path):
     assert (
         list(split.features) == ["text", "audio", "vision"] and split.clips["clip"].tolist()[0] == "v2$_$0000"
     )
+
+
+def test_a_modality_may_be_left_out_or_lacking(tmp_path):
+    splits = made()
+    for split in splits.values():
+        del split["vision"]
+    run(tmp_path, splits, modalities=("text", "audio"))
+    assert list(dataset.load(tmp_path / "f.h5", "train").widths) == ["text", "audio"]
+    run(tmp_path, made(), modalities=("text", "vision"))
+    assert list(dataset.load(tmp_path / "f.h5", "train").widths) == ["text", "vision"]
 
 
 def test_aligned_files_have_the_length_of_the_text(tmp_path):
@@ -489,7 +499,7 @@ def test_mutated_structure(protocol):
             splits = pickles.loads(memoryview(data), "f")
             official.check_splits("f", splits)
             for name in ("train", "valid", "test"):
-                split = official.Split("f", name, splits[name])
+                split = official.Split("f", name, splits[name], MODALITIES)
                 for i in range(len(split.ids)):
                     split.clip(i, (-3, 3)), split.features(i)
             fates[True] += 1

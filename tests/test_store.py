@@ -76,6 +76,7 @@ class Fake:
     """An extractor of the contract whose results are given."""
 
     name, version, settings, columns, rate = "fake", "fake 1", {}, ["a", "b"], 10.0
+    dtype = "float32"
 
     def __init__(self, results):
         self.results = results
@@ -92,7 +93,8 @@ def shard(tmp_path, modality, results, name="0"):
         (tmp_path / clip).touch()
     fake = Fake({str(tmp_path / clip): result for clip, result in results.items()})
     path = tmp_path / f"{modality}-{name}.h5"
-    extract.shard(modality, fake, list(results), [str(tmp_path / clip) for clip in results], path)
+    sources = [str(tmp_path / clip) for clip in results]
+    extract.shard(modality, fake, list(results), sources, path, path.with_suffix(".costs.csv"))
     return path
 
 
@@ -131,9 +133,36 @@ def test_one_bad_clip_costs_that_clip(tmp_path):
     assert table["reason"].to_dict() == {
         "faceless": "no face",
         "bug": "the fake extractor failed: ZeroDivisionError: oops",
-        "inf": "row 1 holds inf among finite values",
+        "inf": "row 1 holds inf, no finite float32",
         "nothing": "nothing was found in any frame",
     }
+
+
+def test_quality_of_each_clip(tmp_path):
+    def sound(seconds):
+        quality = {"seconds": seconds, "voiced": 0.51234567, "silence": 0.0, "clipping": 0.0}
+        return Features(np.zeros((3, 2), np.float32), quality=quality)
+
+    def film(seconds):
+        return Features(np.zeros((3, 2), np.float32), quality={"seconds": seconds, "frames": 9, "faces": 1.0})
+
+    manifest_of(tmp_path, {"b": "train", "a": "valid", "0": "test"})
+    shards, costs = [], []
+    for modality, results in {
+        "audio": {"a": sound(2.0), "b": Unusable("no audio track"), "0": sound(1.0)},
+        "vision": {"a": film(1.9), "b": film(4.9), "0": Unusable("no face")},
+    }.items():
+        shards.append(shard(tmp_path, modality, results))
+        costs.append(shards[-1].with_suffix(".costs.csv"))
+    extract.list_quality(tmp_path / "manifest.csv", shards, costs, tmp_path / "extraction.csv")
+    lines = (tmp_path / "extraction.csv").read_text().splitlines()
+    assert [line.rsplit(",", 1)[0] for line in lines] == [
+        "clip,split,seconds,frames,faces,voiced,silence,clipping,tokens",
+        "b,train,4.9,9,1.0,,,,",
+        "a,valid,2.0,9,1.0,0.5123,0.0,0.0,",
+        "0,test,1.0,,,0.5123,0.0,0.0,",
+    ]
+    assert all(0 <= float(line.rsplit(",", 1)[1]) < 1 for line in lines[1:])
 
 
 def test_missing_video_is_named(tmp_path):
@@ -181,6 +210,12 @@ def test_gather_refuses_shards_of_different_settings(tmp_path):
             tmp_path / "f.h5",
             0.5,
         )
+
+
+def test_a_value_beyond_its_stored_type_costs_its_clip():
+    large = Features(np.array([[1.0], [1e5]], np.float32))
+    assert extract.fault(large, "float32") is None
+    assert extract.fault(large, "float16") == "row 1 holds 100000.0, no finite float16"
 
 
 OVERFULL = """

@@ -15,7 +15,7 @@ from synthetic import WIDTHS, write_features
 from transformers import BertConfig, BertModel
 
 from cmc import MODALITIES, checkpoint, dataset, encoder, evaluate, finetune, pretrain, train
-from cmc.features.text import load as load_encoder
+from cmc.features import hub
 from cmc.model import Dimensions, MultimodalModel
 
 MODEL = dict(dim=8, layers=1, heads=2, classifier_dropout=0.1)
@@ -346,7 +346,7 @@ def moved(tensors, prefix, bert):
 
 def test_language_model_is_finetuned(tmp_path, minilm_features):
     """In stage 2 as published, in both stages for CMC-GT; predictions come from the finetuned one."""
-    bert = load_encoder(ENCODER)[1]
+    bert = hub.load(ENCODER)
     first, second = tmp_path / "p.safetensors", tmp_path / "f.safetensors"
     settings = {"epochs": 1, "batch": 8}
     ground_truth = {"labels": "annotated"}

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from small_run import MINE, ONE_EPOCH, ROOT, planned, snakemake
 
-from cmc import files
+from cmc import files, store
 from cmc.demo import film
 
 BLOCKS = re.findall(  # language, text
@@ -51,6 +51,18 @@ def test_predictions_hold_everything(demo):
     ).to_numpy() == pytest.approx(logits[:, 2], abs=1e-5)
     metrics = json.loads((folder / "results/demo/cmc/seed1/metrics.json").read_text())
     assert metrics["seed"] == 1 and metrics["models"]["cmc"]["test"]["n"] == 5
+
+
+def test_extraction_tells_what_each_clip_is_like(demo):
+    folder, _ = demo
+    table = pd.read_csv(folder / "results/demo/extraction.csv")
+    labels = pd.read_csv(folder / "results/demo/corpus/label.csv", dtype=str)
+    assert table["clip"].tolist() == (labels["video_id"] + "$_$" + labels["clip_id"]).tolist()
+    assert table["split"].tolist() == labels["mode"].tolist() and table.notna().all(axis=None)
+    assert table["seconds"].between(2, 4.1).all() and table["tokens"].between(4, 40).all()
+    assert (table["frames"] / table["seconds"]).between(9, 11).all() and (table["faces"] > 0.9).all()
+    assert table["voiced"].between(0.2, 0.9).all() and table["silence"].between(0.05, 0.7).all()
+    assert (table["clipping"] < 0.01).all() and table["cpu_seconds"].between(0.01, 60).all()
 
 
 def test_second_run_has_nothing_to_do(demo):
@@ -220,7 +232,7 @@ def test_every_data_set_has_its_dag(tmp_path, dataset):
     jobs = planned(tmp_path, f"results/{dataset}/table.csv", config={"datasets": {dataset: own}})
     assert jobs == {
         "manifest": 1,
-        "text_encoder": 1,
+        "encoder": 1,
         "extract_text": 1,
         "extract_audio": 1,
         "extract_vision": 1,
@@ -256,3 +268,36 @@ def test_a_second_fresh_run_gives_the_same_bytes(demo, tmp_path):
         assert (tmp_path / "results/demo" / name).read_bytes() == (
             folder / "results/demo" / name
         ).read_bytes(), name
+
+
+@pytest.mark.parametrize("lacking", ["vision", pytest.param("audio", marks=pytest.mark.slow)])
+def test_a_data_set_without_a_modality_goes_from_videos_to_all_results(demo, tmp_path, lacking):
+    left = [modality for modality in ("text", "audio", "vision") if modality != lacking]
+    root = tmp_path / "corpus"
+    shutil.copytree(demo[0] / "results/demo/corpus", root)
+    labels = pd.read_csv(root / "label.csv", dtype=str)
+    labels[f"label_{lacking[0].upper()}"] = ""  # nobody can have heard or seen it
+    labels.to_csv(root / "label.csv", index=False)
+    mine = MINE | {"root": str(root), "features": {lacking: {"extractor": "none"}}}
+    mine["finetune"] = {"train_text_encoder": True}
+    config = ONE_EPOCH | {"seeds": [1], "datasets": {"mine": mine}}
+    names = ("table.csv", "report.html", "summary.md", "provenance.json")
+    snakemake(tmp_path, *(f"results/mine/{name}" for name in names), config=config)
+
+    results = tmp_path / "results/mine"
+    with store.Reader(results / "features.h5") as reader:
+        assert reader.modalities == left
+    table = pd.read_csv(results / "table.csv")
+    assert list(table["model"].unique()) == ["cmc", *left, "majority"]
+    assert set(table["subset"]) == {"test", "msc", "msi"}  # by the labels of the two modalities there are
+    predictions = pd.read_csv(results / "cmc/seed1/predictions.csv")
+    weights = predictions[[f"router_{modality}" for modality in left]]
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+    assert not [column for column in predictions if lacking in column]
+    report, summary = (results / "report.html").read_text(), (results / "summary.md").read_text()
+    assert f"Emotion recognition from {left[0]} and {left[1]}: mine" in report
+    assert f"{left[1]} " in summary and f"| {lacking} " not in summary
+    facts = json.loads((results / "provenance.json").read_text())
+    assert set(facts["config"]["features"]) == {"shards", *left}
+    assert f"extract_{lacking}" not in facts["rules"] and f"extract_{left[1]}" in facts["rules"]
+    assert json.loads((results / "cmc/seed1/finetune.json").read_text())["dimensions"]["top_k"] == 2

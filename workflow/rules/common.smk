@@ -14,23 +14,27 @@ import yaml
 from jsonschema import Draft202012Validator
 from snakemake.exceptions import WorkflowError
 
-from cmc import manifest
+from cmc import extractors, manifest
 from cmc.demo import corpus
-from cmc.features import text as text_encoders
+from cmc.features import hub
 
 SCHEMA = yaml.safe_load(
     Path(workflow.source_path("../schemas/config.schema.yaml")).read_text()
 )
+SCHEMA["$defs"] |= {f"features_{m}": own for m, own in extractors.schema().items()}
+
+
+def told(mistake):
+    """A mistake in the config: where, what, and for an unknown key those that there are."""
+    place = ".".join(map(str, mistake.absolute_path)) or "config"
+    known = mistake.schema.get("properties") if isinstance(mistake.schema, dict) else {}
+    unknown = mistake.validator == "additionalProperties"
+    hint = f"; there are {', '.join(sorted(known)) or 'none'}" if unknown else ""
+    return f"  {place}: {mistake.message}{hint}"
+
+
 if mistakes := sorted(Draft202012Validator(SCHEMA).iter_errors(config), key=str):
-    places = [
-        ".".join(map(str, mistake.absolute_path)) or "config" for mistake in mistakes
-    ]
-    raise WorkflowError(
-        "The config has mistakes:\n"
-        + "\n".join(
-            f"  {place}: {mistake.message}" for place, mistake in zip(places, mistakes)
-        )
-    )
+    raise WorkflowError("\n".join(["The config has mistakes:", *map(told, mistakes)]))
 
 # a job's own process has another command line; provenance tells this one
 os.environ.setdefault("CMC_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
@@ -39,6 +43,7 @@ os.environ.setdefault("CMC_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
 PACKAGE = Path(os.path.relpath(workflow.basedir)) / "cmc"
 DEMO = corpus.plan(**config["demo"])
 # the part of `model` that stage 2 alone uses; stage 1 fixes the rest, and it travels with the weights
+MODALITIES = list(extractors.EXTRACTORS)
 STAGE2_MODEL = ("fusion", "router", "top_k", "temperature")
 
 
@@ -123,14 +128,38 @@ def settings(section, dataset, variant):
     return merged(config[section], *(layer.get(section, {}) for layer in layers))
 
 
+@lru_cache(maxsize=None)
+def features_of(dataset):
+    """Modality -> extractor and its settings, of the modalities that a data set has."""
+    shared = {modality: config["features"][modality] for modality in MODALITIES}
+    try:
+        return extractors.chosen(
+            merged(shared, config["datasets"][dataset].get("features", {}))
+        )
+    except ValueError as error:
+        raise WorkflowError(f"The config has a mistake: data set {dataset}: {error}")
+
+
+def extracted(dataset):
+    """The same of those that are extracted here: none if an official feature file has them."""
+    raw = config["datasets"][dataset]["source"] == "raw"
+    return features_of(dataset) if raw else {}
+
+
 def settings_of(dataset):
-    """The whole config but for the other data sets, and what no result depends on."""
+    """The config but for the other data sets, extractors that are not used, and what no result depends on."""
     shared = {
         key: value
         for key, value in config.items()
-        if key not in ("datasets", "download", "threads")
+        if key not in ("datasets", "download", "threads", "features")
     }
-    return merged(shared, {"dataset": config["datasets"][dataset]})
+    features = {"shards": config["features"]["shards"]} | {
+        modality: {"extractor": name, **own}
+        for modality, (name, own) in extracted(dataset).items()
+    }
+    return merged(
+        shared, {"dataset": config["datasets"][dataset], "features": features}
+    )
 
 
 def compared(dataset, table):
@@ -160,11 +189,13 @@ def stage1(dataset, variant):
 
 
 def stage2_model(dataset, variant):
-    return {
+    model = {
         k: v
         for k, v in settings("model", dataset, variant).items()
         if k in STAGE2_MODEL
     }
+    # at most all the experts that there are
+    return model | {"top_k": min(model["top_k"], len(features_of(dataset)))}
 
 
 @lru_cache(maxsize=None)
@@ -194,6 +225,21 @@ def text_encoder_of(wildcards):
     return config["datasets"][wildcards.dataset]["text_encoder"]
 
 
+def encoders_of(dataset):
+    """Modality -> the Hugging Face encoder that it takes, by name or directory, of those that take one."""
+    return {"text": config["datasets"][dataset]["text_encoder"]} | {
+        modality: own[key]
+        for modality, (name, own) in extracted(dataset).items()
+        for key in marked(name, "encoder")
+    }
+
+
+def marked(extractor, kind):
+    """The settings of an extractor that are of a format: `file` or `encoder`."""
+    settings = extractors.declared(extractor, "SETTINGS")
+    return [key for key, own in settings.items() if own.get("format") == kind]
+
+
 def demand(dataset):
     """Stop, before any job, with all that is missing for a data set."""
     own, missing = config["datasets"][dataset], []
@@ -213,12 +259,24 @@ def demand(dataset):
             f" beside Raw/<video>/<clip>.mp4.\n"
             f"{obtain}    Put it there, or set datasets.{dataset}.root to where it is."
         )
-    if not config["download"]:
+    encoders = {} if config["download"] else encoders_of(dataset)
+    for modality, encoder in encoders.items():
         try:
-            text_encoders.resolve(own["text_encoder"])
+            hub.resolve(encoder)
         except FileNotFoundError as error:
+            place = (
+                f"datasets.{dataset}.text_encoder"
+                if modality == "text"
+                else f"features.{modality}"
+            )
+            missing.append(f"its {modality} encoder ({place}): {error}")
+    for modality, (name, _) in extracted(dataset).items():
+        folder = folder_read(dataset, modality)
+        if folder and not folder.is_dir():
             missing.append(
-                f"its text encoder (datasets.{dataset}.text_encoder): {error}"
+                f"the files that {name} reads: looked for {folder.resolve()}/<video>/<clip>."
+                f"{extractors.declared(name, 'READS')['suffix'].lstrip('.')}.\n"
+                f"    Put them there, or set features.{modality}.{name}.folder to where they are."
             )
     if missing:
         raise WorkflowError(
@@ -255,37 +313,65 @@ def clips_of(modality):
     return lambda w: shards(w.dataset, modality)[w.shard]
 
 
-def videos_of(modality):
-    """Function of wildcards: where the videos of a shard's clips are, or would be."""
+def folder_read(dataset, modality):
+    """Where an extractor finds files that another program wrote; None if it reads the videos."""
+    name, own = features_of(dataset)[modality]
+    reads = extractors.declared(name, "READS")
+    root = config["datasets"][dataset]["root"]
+    return Path(own.get("folder") or Path(root, reads["folder"])) if reads else None
+
+
+def sources_of(modality):
+    """Function of wildcards: where what an extractor reads of each clip of a shard is, or would be."""
 
     def paths(wildcards):
-        root = config["datasets"][wildcards.dataset]["root"]
-        return [
-            str(manifest.video_path(root, clip))
-            for clip in clips_of(modality)(wildcards)
-        ]
+        folder = folder_read(wildcards.dataset, modality)
+        if folder is None:
+            root = config["datasets"][wildcards.dataset]["root"]
+            where = lambda clip: manifest.video_path(root, clip)
+        else:
+            name, _ = features_of(wildcards.dataset)[modality]
+            suffix = extractors.declared(name, "READS")["suffix"]
+            where = lambda clip: manifest.clip_path(folder, clip, suffix)
+        return [str(where(clip)) for clip in clips_of(modality)(wildcards)]
 
     return paths
 
 
-def present_videos_of(modality):
-    """Function of wildcards: the videos that a shard needs; those of the demo need not be there yet."""
+def inputs_of(modality):
+    """Function of wildcards: files that a shard needs: of the clips, those that exist; models.
+
+    Videos of the demo need not be there yet.
+    """
 
     def paths(wildcards):
-        found = videos_of(modality)(wildcards)
-        return (
-            found
-            if wildcards.dataset == "demo"
-            else [path for path in found if Path(path).is_file()]
-        )
+        dataset, found = wildcards.dataset, sources_of(modality)(wildcards)
+        made = dataset == "demo" and folder_read(dataset, modality) is None
+        name, own = features_of(dataset)[modality]
+        models = [own[key] for key in marked(name, "file") if own[key]]
+        if marked(name, "encoder"):
+            models.append(f"results/{dataset}/{modality}_encoder.json")
+        return [path for path in found if made or Path(path).is_file()] + models
 
     return paths
+
+
+def code_of(modality):
+    """Function of wildcards: the package's files that an extraction runs, of extractors the chosen one's."""
+    return lambda w: code("extract", f"features/{features_of(w.dataset)[modality][0]}")
+
+
+def extraction(modality, key):
+    """Function of wildcards: the extractor of a modality (0) or its settings (1)."""
+    return lambda w: features_of(w.dataset)[modality][key]
 
 
 def shard_files(modality):
-    """Function of wildcards: all shards of a modality."""
+    """Function of wildcards: all shards of a modality, none if the data set lacks it."""
 
     def paths(wildcards):
+        if modality not in features_of(wildcards.dataset):
+            return []
         numbers = shards(wildcards.dataset, modality)
         return [
             f"results/{wildcards.dataset}/shards/{modality}-{number}.h5"

@@ -22,11 +22,18 @@ def label_file(wildcards):
 
 
 def encoder_weights(wildcards):
-    """Weight files of a text encoder that is a folder of the user's, who may replace them."""
-    folder = Path(text_encoder_of(wildcards)).expanduser()
-    return (
-        sorted(map(str, text_encoders.weight_files(folder))) if folder.is_dir() else []
-    )
+    """Weight files of an encoder that is a folder of the user's, who may replace them."""
+    folder = Path(encoders_of(wildcards.dataset)[wildcards.modality]).expanduser()
+    return sorted(map(str, hub.weight_files(folder))) if folder.is_dir() else []
+
+
+def costs_of_shards(wildcards):
+    """What the extraction of each shard of every modality cost."""
+    return [
+        path.removesuffix(".h5") + ".costs.csv"
+        for modality in ("text", "audio", "vision")
+        for path in shard_files(modality)(wildcards)
+    ]
 
 
 def features_file(wildcards):
@@ -49,26 +56,29 @@ rule manifest:
         "../scripts/manifest.py"
 
 
-rule text_encoder:
+rule encoder:
     input:
         weights=encoder_weights,
-        code=code("features/text"),
+        code=code("features/hub"),
     output:
-        "results/{dataset}/text_encoder.json",
+        "results/{dataset}/{modality}_encoder.json",
     log:
-        "results/{dataset}/logs/text_encoder.log",
+        "results/{dataset}/logs/{modality}_encoder.log",
+    wildcard_constraints:
+        modality="|".join(MODALITIES),
     params:
-        encoder=text_encoder_of,
+        encoder=lambda w: encoders_of(w.dataset)[w.modality],
     script:
-        "../scripts/text_encoder.py"
+        "../scripts/encoder.py"
 
 
 rule extract_text:
     input:
         encoder="results/{dataset}/text_encoder.json",
-        code=code("extract", "features/text"),
+        code=code_of("text"),
     output:
-        "results/{dataset}/shards/text-{shard}.h5",
+        features="results/{dataset}/shards/text-{shard}.h5",
+        costs="results/{dataset}/shards/text-{shard}.costs.csv",
     log:
         "results/{dataset}/logs/extract_text-{shard}.log",
     benchmark:
@@ -79,9 +89,10 @@ rule extract_text:
         runtime=growing(60),
     params:
         modality="text",
+        extractor=extraction("text", 0),
         settings=lambda w: {
             "encoder": text_encoder_of(w),
-            **merged(config["features"]["text"]),
+            **extraction("text", 1)(w),
         },
         clips=clips_of("text"),
         sources=lambda w: [clips(w.dataset)[clip] for clip in clips_of("text")(w)],
@@ -91,10 +102,11 @@ rule extract_text:
 
 rule extract_audio:
     input:
-        videos=present_videos_of("audio"),
-        code=code("extract", "features/audio"),
+        files=inputs_of("audio"),
+        code=code_of("audio"),
     output:
-        "results/{dataset}/shards/audio-{shard}.h5",
+        features="results/{dataset}/shards/audio-{shard}.h5",
+        costs="results/{dataset}/shards/audio-{shard}.costs.csv",
     log:
         "results/{dataset}/logs/extract_audio-{shard}.log",
     benchmark:
@@ -105,20 +117,21 @@ rule extract_audio:
         runtime=growing(60),
     params:
         modality="audio",
-        settings=merged(config["features"]["audio"]),
+        extractor=extraction("audio", 0),
+        settings=extraction("audio", 1),
         clips=clips_of("audio"),
-        sources=videos_of("audio"),
+        sources=sources_of("audio"),
     script:
         "../scripts/extract.py"
 
 
 rule extract_vision:
     input:
-        videos=present_videos_of("vision"),
-        model=[model] if (model := config["features"]["vision"].get("model")) else [],
-        code=code("extract", "features/vision"),
+        files=inputs_of("vision"),
+        code=code_of("vision"),
     output:
-        "results/{dataset}/shards/vision-{shard}.h5",
+        features="results/{dataset}/shards/vision-{shard}.h5",
+        costs="results/{dataset}/shards/vision-{shard}.costs.csv",
     log:
         "results/{dataset}/logs/extract_vision-{shard}.log",
     benchmark:
@@ -129,26 +142,30 @@ rule extract_vision:
         runtime=growing(60),
     params:
         modality="vision",
-        settings=merged(config["features"]["vision"]),
+        extractor=extraction("vision", 0),
+        settings=extraction("vision", 1),
         clips=clips_of("vision"),
-        sources=videos_of("vision"),
+        sources=sources_of("vision"),
     script:
         "../scripts/extract.py"
 
 
 rule quarantine:
     input:
+        manifest="results/{dataset}/manifest.csv",
         refused="results/{dataset}/refused.csv",
         text=shard_files("text"),
         audio=shard_files("audio"),
         vision=shard_files("vision"),
+        costs=costs_of_shards,
         code=code("extract"),
     output:
-        report(
+        quarantine=report(
             "results/{dataset}/quarantine.csv",
             caption="../report/quarantine.rst",
             category="{dataset}",
         ),
+        quality="results/{dataset}/extraction.csv",
     log:
         "results/{dataset}/logs/quarantine.log",
     wildcard_constraints:
@@ -201,5 +218,6 @@ rule import_features:
         max_share=MAX_SHARE,
     params:
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
+        modalities=lambda w: list(features_of(w.dataset)),
     script:
         "../scripts/import_features.py"

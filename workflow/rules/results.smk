@@ -59,7 +59,7 @@ rule evaluate:
         subsets="results/{dataset}/subsets.csv",
         pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
         finetuned="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
-        code=code("evaluate", "features/text"),
+        code=code("evaluate", "features/hub"),
     output:
         predictions="results/{dataset}/{variant}/seed{seed}/predictions.csv",
         metrics="results/{dataset}/{variant}/seed{seed}/metrics.json",
@@ -131,7 +131,10 @@ rule provenance:
             if config["datasets"][w.dataset]["source"] == "features"
             else label_file(w)
         ),
-        encoder="results/{dataset}/text_encoder.json",
+        encoders=lambda w: [
+            f"results/{w.dataset}/{modality}_encoder.json"
+            for modality in encoders_of(w.dataset)
+        ],
         features="results/{dataset}/features.h5",
         table="results/{dataset}/table.csv",
         code=code("provenance"),

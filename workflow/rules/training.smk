@@ -4,7 +4,7 @@
 rule pretrain:
     input:
         features="results/{dataset}/features.h5",
-        code=code("pretrain", "features/text"),
+        code=code("pretrain", "features/hub"),
     output:
         weights="results/{dataset}/{variant}/seed{seed}/pretrain.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/pretrain.json",
@@ -30,7 +30,7 @@ rule finetune:
     input:
         features="results/{dataset}/features.h5",
         pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
-        code=code("finetune", "features/text"),
+        code=code("finetune", "features/hub"),
     output:
         weights="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/finetune.json",

@@ -2,8 +2,15 @@ import job
 
 job.start(snakemake)
 
-from cmc import extract
+from cmc import extract, extractors
 
 params = snakemake.params
-with extract.extractor(params.modality, **params.settings) as extractor:
-    extract.shard(params.modality, extractor, params.clips, params.sources, snakemake.output[0])
+with extractors.make(params.modality, params.extractor, **params.settings) as extractor:
+    extract.shard(
+        params.modality,
+        extractor,
+        params.clips,
+        params.sources,
+        snakemake.output.features,
+        snakemake.output.costs,
+    )

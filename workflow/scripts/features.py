@@ -2,13 +2,13 @@ import job
 
 job.start(snakemake)
 
-from cmc import extract
+from cmc import MODALITIES, extract
 
 source = snakemake.input
 extract.gather(
     source.manifest,
     source.quarantine,
-    {"text": source.text, "audio": source.audio, "vision": source.vision},
+    {modality: source[modality] for modality in MODALITIES if source[modality]},
     snakemake.output[0],
     float(snakemake.resources.max_share),
 )

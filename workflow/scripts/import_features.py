@@ -15,4 +15,5 @@ official.import_features(
     label_range=snakemake.params.label_range,
     max_share=float(snakemake.resources.max_share),
     encoder=json.loads(Path(source.encoder).read_text()),
+    modalities=snakemake.params.modalities,
 )

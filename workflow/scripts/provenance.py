@@ -11,7 +11,7 @@ provenance.write(
     snakemake.output[0],
     command=os.environ.get("CMC_COMMAND"),
     config=snakemake.params.config,
-    inputs=[source.data, source.encoder],
+    inputs=[source.data, *source.encoders],
     results=[source.features, source.table],
     benchmarks=snakemake.params.benchmarks,
 )

@@ -4,5 +4,7 @@ job.start(snakemake)
 
 from cmc import extract
 
-source = snakemake.input
-extract.list_refused(source.refused, [*source.text, *source.audio, *source.vision], snakemake.output[0])
+source, result = snakemake.input, snakemake.output
+shards = [*source.text, *source.audio, *source.vision]
+extract.list_refused(source.refused, shards, result.quarantine)
+extract.list_quality(source.manifest, shards, source.costs, result.quality)

@@ -5,8 +5,9 @@ import job
 job.start(snakemake)
 
 from cmc import files
-from cmc.features import text
+from cmc.features import hub
 
 # `download` is no parameter of the rule: allowing it must not rerun what is already there
-facts = text.facts(snakemake.params.encoder, snakemake.config["download"])
+download, is_text = snakemake.config["download"], snakemake.wildcards.modality == "text"
+facts = hub.facts(snakemake.params.encoder, download, tokens=is_text)
 files.write_text(snakemake.output[0], json.dumps(facts, indent=1) + "\n")
