@@ -131,6 +131,7 @@ def time_pretraining(dims: Dimensions, train, valid, args) -> None:
 
 def time_finetuning(dims: Dimensions, train, valid, args) -> None:
     bert = BertModel(BertConfig(vocab_size=VOCABULARY), add_pooling_layer=False).to(args.device)
+    bert.bf16 = args.bf16
     chosen = dataset.shuffled(len(train), 64, 1, 1)[: args.batches]
     share = sum(map(len, chosen)) / len(train)
     labels = {
@@ -170,6 +171,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="the text encoder in bfloat16, in stage 2")
     parser.add_argument("--warm", action="store_true", help="train an epoch before the one that is timed")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

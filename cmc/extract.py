@@ -143,7 +143,7 @@ def list_refused(manifest_refused: str | Path, shards: Iterable[str | Path], out
             frames.append(reader.table("quarantine"))
     refused = pd.concat(frames)
     if len(refused):
-        log.warning("%d of these clips can't be used, see %s", refused["clip"].nunique(), out)
+        log.warning("%d clips are in the quarantine, see %s", refused["clip"].nunique(), out)
     quarantine.write(refused, out)
 
 
@@ -209,8 +209,6 @@ def gather(
         If more are refused, or a split is left without clips.
     """
     manifest, refused = read_csv(manifest_path, LABELS), quarantine.read(quarantine_path)
-    total = len(set(manifest["clip"]) | set(refused["clip"]))
-    quarantine.check(refused, total, max_share, quarantine_path)
     with ExitStack() as stack:
         places: dict[str, dict[str, tuple]] = {}
         for modality, paths in shards.items():
@@ -218,6 +216,7 @@ def gather(
             places[modality] = index(modality, readers)
         everywhere = manifest["clip"].map(lambda clip: all(clip in found for found in places.values()))
         clips = manifest[everywhere]
+        quarantine.check(refused, clips["clip"], max_share, quarantine_path)
         quarantine.check_splits(clips["split"], quarantine_path)
         with store.create(path) as out:
             for modality, paths in shards.items():

@@ -26,26 +26,29 @@ def read(path: str | Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def check(refused: pd.DataFrame, total: int, max_share: float, path: str | Path) -> None:
+def check(refused: pd.DataFrame, used: Iterable[str], max_share: float, path: str | Path) -> None:
     """Raise QuarantineError if too many clips are lost.
 
     Parameters
     ----------
     refused : DataFrame
-        Columns clip, stage, reason; a clip may stand there more than once.
-    total : int
-        Clips of the data set, usable or not.
+        Columns clip, stage, reason; a clip may stand there more than once, and be usable nevertheless: of two rows
+        with one id, the second is refused.
+    used : iterable of str
+        The clips that can be used.
     max_share : float
-        Of all clips, in [0, 1], that may be refused.
+        Of all clips, in [0, 1], that may be lost.
     path : path
         Of the list, for the message.
     """
-    lost = refused["clip"].nunique()
-    if lost > max_share * total:
-        reasons = refused["reason"].value_counts().head(SHOWN)
+    used = set(used)
+    lost = refused[~refused["clip"].isin(used)]
+    count, total = lost["clip"].nunique(), len(used | set(lost["clip"]))
+    if count > max_share * total:
+        reasons = lost["reason"].value_counts().head(SHOWN)
         raise QuarantineError(
-            f"{lost} of {total} clips can't be used, more than the allowed share of {max_share:g}:\n"
-            + "\n".join(f"{count:6} {reason}" for reason, count in reasons.items())
+            f"{count} of {total} clips can't be used, more than the allowed share of {max_share:g}:\n"
+            + "\n".join(f"{number:6} {reason}" for reason, number in reasons.items())
             + f"\nEach is listed in {path}. Mend the data, or raise quarantine.max_share in the config."
         )
 

@@ -94,6 +94,11 @@ class Writer:
         self.shapes[name] = dims, recipe.dtype
         self.offsets[name], self.buffers[name], self.buffered[name] = [0], [], 0
 
+    def add_settings(self, name: str, **known_later) -> None:
+        """Add to the settings in a modality's recipe."""
+        attributes = self.file[name].attrs
+        attributes["settings"] = json.dumps(json.loads(attributes["settings"]) | known_later, sort_keys=True)
+
     def append(self, name: str, features: Features) -> None:
         """Add the next clip's features to a modality; each modality must get the same clips in one order."""
         frames, dims = features.values.shape

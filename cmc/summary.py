@@ -83,7 +83,8 @@ def summarise(
         section, split (train, valid, test; all), name, value, every field text. A value that can't be known is
         no row. By section:
 
-        features       extractor, version, dimensions and rows a second of each modality
+        features       extractor, version, dimensions and rows a second of each modality; what the import of an
+                       official feature file doubts
         clips          clips; source videos; seconds, to the end of the last audio or vision frame; clips that
                        are published, and the difference; quarantined: clips listed there and not used
         label_classes  clips of each class by each label, and those without the label: absent
@@ -181,6 +182,8 @@ def recipes(reader: store.Reader) -> Iterator[Row]:
         yield "features", ALL, f"{modality} dimensions", len(recipe.columns)
         if recipe.rate is not None:
             yield "features", ALL, f"{modality} rows a second", recipe.rate
+        if "doubt" in recipe.settings:
+            yield "features", ALL, f"{modality} doubt", recipe.settings["doubt"]
 
 
 # ------------------------------------------------------------------------------------------ counts of some clips
@@ -300,8 +303,10 @@ def kind(reason: str) -> str:
 
 
 def concerns(table: pd.DataFrame) -> list[str]:
-    """What should make one wary, a sentence each: shared source videos, counts that aren't the published ones."""
-    found = []
+    """What should make one wary, a sentence each: token ids that can't be the text encoder's, shared source
+    videos, counts that aren't the published ones."""
+    doubts = (table["section"] == "features") & table["name"].str.endswith(" doubt")
+    found = table.loc[doubts, "value"].tolist()
     shared = table.loc[(table["section"] == "shared_videos") & (table["split"] == ALL), "name"].tolist()
     if shared:
         names = ", ".join(shared[:SHOWN]) + (f" and {len(shared) - SHOWN} more" * (len(shared) > SHOWN))

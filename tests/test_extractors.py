@@ -38,7 +38,8 @@ def test_settings_are_the_constructors(modality, name):
 def test_defaults_are_filled_in_and_other_extractors_settings_ignored():
     sections = DEFAULTS | {"vision": {"extractor": "mediapipe", "mediapipe": {"rate": 30}}}
     picked = extractors.chosen(sections)
-    assert picked["vision"] == ("mediapipe", {"model": None, "rate": 30})
+    name, settings = picked["vision"]
+    assert name == "mediapipe" and settings["rate"] == 30 and settings["speaker"] == "largest"
     assert picked["audio"] == ("chsims33", {"f0": "zcr"})
     none = extractors.chosen(sections | {"vision": {"extractor": "none", "mediapipe": {"rate": 30}}})
     assert list(none) == ["text", "audio"]

@@ -373,6 +373,18 @@ def test_text_features_and_their_order(encoder):
     assert encoder.settings["max_tokens"] == 512 and len(encoder.settings["weights_sha256"]) == 64
 
 
+def test_facts_of_an_encoder(encoder):
+    facts = text.facts(ENCODER)
+    assert facts == {
+        "encoder": ENCODER,
+        "sha256": encoder.settings["weights_sha256"],
+        "width": 384,
+        "vocabulary": 30522,
+        "cls": 101,
+        "sep": 102,
+    }
+
+
 def test_text_features_do_not_depend_on_padding_or_batch(encoder, monkeypatch):
     together = list(encoder.extract(TEXTS * 3))
     monkeypatch.setattr(encoder, "_batch", 2)

@@ -364,6 +364,16 @@ def test_language_model_is_finetuned(tmp_path, minilm_features):
     assert scores["models"]["cmc_gt"]["test"]["n"] == 9 and set(scores["models"]["text"]) == {"test"}
 
 
+def test_the_wrong_language_model_is_refused(tmp_path, minilm_features):
+    narrow = write_features(tmp_path / "n.h5")
+    with pytest.raises(ValueError, match=r"have 6 dimensions, those of .* 384: set text_encoder"):
+        encoder.prepare([dataset.load(narrow, "train")], ENCODER, trained=True)
+    split = dataset.load(minilm_features, "train")
+    split.tokens.values[0] = 30522
+    with pytest.raises(ValueError, match=r"hold the token id 30522, but .* knows 30522: set text_encoder"):
+        encoder.prepare([split], ENCODER, trained=True)
+
+
 def test_unmasked_padding_feeds_hidden_states_of_padding(tmp_path, minilm_features):
     """mask_padding: false, as published: stage 1 sees what BERT says of padding, not zeros."""
     split = dataset.load(minilm_features, "train", mask_padding=False)

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,9 +128,37 @@ def _found(directory: Path, patterns: Sequence[str]) -> list[Path]:
     return next((sorted(files) for pattern in patterns if (files := list(directory.glob(pattern)))), [])
 
 
-def vocabulary_size(encoder: str) -> int:
-    """Token ids that an encoder on this machine knows; see `resolve`."""
-    return json.loads((resolve(encoder) / "config.json").read_text())["vocab_size"]
+def facts(encoder: str, download: bool = False, tokens: bool = True) -> dict[str, str | int | None]:
+    """What identifies an encoder, and its token ids.
+
+    Parameters
+    ----------
+    encoder, download
+        See `resolve`.
+    tokens : bool
+        Whether it is one of text.
+
+    Returns
+    -------
+    dict
+        encoder: as given; sha256: of its weights. Of text also width: dimensions of its hidden states;
+        vocabulary: how many token ids it knows; cls, sep: the ids with which each text begins and ends, None if
+        there are none.
+    """
+    directory = resolve(encoder, download)
+    found = {"encoder": encoder, "sha256": weights_sha256(directory)}
+    if not tokens:
+        return found
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(directory, **OPTIONS)
+    special = transformers.AutoTokenizer.from_pretrained(directory, **OPTIONS)("")["input_ids"]
+    return found | {
+        "width": config.hidden_size,
+        "vocabulary": config.vocab_size,
+        "cls": special[0] if special else None,
+        "sep": special[-1] if special else None,
+    }
 
 
 def weight_files(directory: Path) -> list[Path]:

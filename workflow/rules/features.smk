@@ -202,7 +202,7 @@ rule import_features:
     input:
         file=features_file,
         encoder="results/{dataset}/text_encoder.json",
-        code=code("official", "features/hub"),
+        code=code("official"),
     output:
         features="results/{dataset}/features.h5",
         quarantine="results/{dataset}/quarantine.csv",
@@ -218,7 +218,6 @@ rule import_features:
         max_share=MAX_SHARE,
     params:
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
-        encoder=text_encoder_of,
         modalities=lambda w: list(features_of(w.dataset)),
     script:
         "../scripts/import_features.py"

@@ -1,4 +1,4 @@
-# From features and checkpoints to numbers: summary, consistency subsets, evaluation, tables, report.
+# From features and checkpoints to numbers: summary, export, consistency subsets, evaluation, tables, report.
 
 
 rule summary:
@@ -15,6 +15,18 @@ rule summary:
         published=lambda w: config["datasets"][w.dataset].get("published_clips"),
     script:
         "../scripts/summary.py"
+
+
+rule mmsa:
+    input:
+        features="results/{dataset}/features.h5",
+        code=code("mmsa"),
+    output:
+        "results/{dataset}/mmsa.pkl",
+    log:
+        "results/{dataset}/logs/mmsa.log",
+    script:
+        "../scripts/mmsa.py"
 
 
 def of_first_variant(file):

@@ -1,17 +1,19 @@
+import json
+from pathlib import Path
+
 import job
 
 job.start(snakemake)
 
 from cmc import official
-from cmc.features import hub
 
-params, result = snakemake.params, snakemake.output
+source, result = snakemake.input, snakemake.output
 official.import_features(
-    snakemake.input.file,
+    source.file,
     result.features,
     result.quarantine,
-    label_range=params.label_range,
+    label_range=snakemake.params.label_range,
     max_share=float(snakemake.resources.max_share),
-    modalities=params.modalities,
-    vocabulary=hub.vocabulary_size(params.encoder),
+    encoder=json.loads(Path(source.encoder).read_text()),
+    modalities=snakemake.params.modalities,
 )
