@@ -374,7 +374,7 @@ def test_text_features_and_their_order(encoder):
 
 
 def test_facts_of_an_encoder(encoder):
-    facts = text.facts(ENCODER)
+    facts = hub.facts(ENCODER)
     assert facts == {
         "encoder": ENCODER,
         "sha256": encoder.settings["weights_sha256"],
