@@ -124,5 +124,5 @@ def _reason(unlabelled: int, total: int) -> str:
     if not unlabelled:
         return ""
     if unlabelled == total:
-        return "no clip has a label of each modality of its own: MSC and MSI can't be told apart"
+        return "no clip has a label of each modality alone: MSC and MSI can't be told apart"
     return f"{unlabelled} of {total} clips lack a unimodal label and are in neither subset"

@@ -178,6 +178,7 @@ def test_comments_and_order_rerun_nothing(demo):
 CODE = {
     "`cmc/finetune.py`": ["cmc/finetune.py"],
     "`cmc/pretrain.py`": ["cmc/pretrain.py"],
+    "`workflow/scripts/finetune.py`": ["workflow/scripts/finetune.py"],
     "`cmc/features/chsims33.py`": ["cmc/features/chsims33.py"],
     "`cmc/features/hub.py`": ["cmc/features/hub.py"],
     "`cmc/extractors.py`, the file of an extractor that is not chosen": [
