@@ -27,9 +27,7 @@ def make_data(root: Path, counts: dict[str, int]) -> None:
     root.mkdir(parents=True)
     with open(root / "label.csv", "w", newline="") as file:
         out = csv.writer(file)
-        out.writerow(
-            ["video_id", "clip_id", "text", "label", "label_T", "label_A", "label_V", "annotation", "mode"]
-        )
+        out.writerow(["video_id", "clip_id", "text", "label", "mode"])
         for split, count in counts.items():
             for i in range(count):
                 video, clip = f"{split}_{i // CLIPS_OF_A_VIDEO:04d}", f"{i % CLIPS_OF_A_VIDEO:04d}"

@@ -159,29 +159,55 @@ def grow(dataset: h5py.Dataset, rows: np.ndarray) -> None:
 
 
 class Disk(io.FileIO):
-    """The file under HDF5, which crashes if it can't write what it holds when it is closed.
+    """The file under HDF5, which crashes if it can't write what it holds, or read it again, when it is closed.
 
-    Here no write fails; the first error, a full disk for one, is kept until `check` raises it.
+    Here no write fails: the first error, a full disk for one, is kept until `check` raises it, and so is, in
+    memory, what comes after it.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
         self.error: OSError | None = None
+        self.kept: dict[int, bytes] = {}  # place -> what the disk did not take
 
     def write(self, data: memoryview) -> int:
-        rest = memoryview(data).cast("B")
+        place, rest = self.tell(), memoryview(data).cast("B")
+        size = len(rest)
         try:
             while self.error is None and rest:
                 rest = rest[super().write(rest) :]
         except OSError as error:
             self.error = error
-        return len(data)
+        if self.error:
+            self.kept.pop(place, None)  # so that it stands last
+            self.kept[place] = bytes(memoryview(data).cast("B"))
+            self.seek(place + size)
+        return size
+
+    def readinto(self, buffer: memoryview) -> int:
+        place, view = self.tell(), memoryview(buffer).cast("B")
+        count = super().readinto(view)
+        if self.error is None:
+            return count
+        view[count:] = bytes(len(view) - count)
+        for start, piece in self.kept.items():
+            low, high = max(start, place), min(start + len(piece), place + len(view))
+            if low < high:
+                view[low - place : high - place] = piece[low - start : high - start]
+        return self.seek(place + len(view)) - place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        end = super().seek(offset, whence)
+        if whence != io.SEEK_END or self.error is None:
+            return end
+        return super().seek(max(end, *(start + len(piece) for start, piece in self.kept.items())))
 
     def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
         except OSError as error:
             self.error = self.error or error
+            self.kept.setdefault(size or 0, b"")
             return size or 0
 
     def check(self) -> None:
