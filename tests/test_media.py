@@ -1,6 +1,8 @@
 """cmc.media on small files made here: when things happen, and what is refused with which reason."""
 
 import socket
+import subprocess
+import sys
 import warnings
 from fractions import Fraction
 
@@ -202,6 +204,31 @@ def test_skipped_decoding_changes_no_picture(tmp_path, monkeypatch, name, rate, 
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(found, expected, strict=True))
 
 
+MEMORY = """
+import sys
+from cmc import media
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if "VmHWM" in line) / 1024
+media._needed(sys.argv[1], 10)
+small = peak()
+assert len(media._needed(sys.argv[2], 10)) == 16
+print(peak() - small)
+"""
+
+
+def test_the_compressed_video_is_not_held_in_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = [(i / FPS, rng.integers(0, 255, (480, 640, 3), np.uint8)) for i in range(40)]
+    options = {"qp": "0", "preset": "ultrafast"}
+    paths = [
+        write_clip(tmp_path / f"{n}.mp4", pictures[:n], codecs=("libx264", None), video_options=options)
+        for n in (2, 40)
+    ]
+    size = paths[1].stat().st_size / 2**20
+    found = subprocess.run([sys.executable, "-c", MEMORY, *paths], check=True, capture_output=True, text=True)
+    assert size > 15 and float(found.stdout) < size / 3
+
+
 @pytest.mark.parametrize("width", [64, 176, 360, 854])
 def test_pictures_are_contiguous_and_unsheared(tmp_path, width):
     rgb = picture(0, width, 48)
@@ -331,6 +358,28 @@ def test_damaged_in_the_middle(tmp_path, read):
     path.write_bytes(content)
     with pytest.raises(Unusable, match="can't be read to its end"):
         read(path)
+
+
+def test_single_flipped_bits_are_refused_or_do_no_harm(tmp_path):
+    rng = np.random.default_rng(5)
+    ground = rng.integers(0, 255, (96, 128, 3), np.uint8)
+    shots = [(i / FPS, np.roll(ground, 2 * i, axis=1)) for i in range(60)]
+    path = write_clip(tmp_path / "a.mp4", shots)
+    content, clean = path.read_bytes(), [rgb.astype(int) for _, rgb in read_frames(path)]
+    start, stop = content.index(b"mdat") + 1000, content.index(b"moov")
+    refused, harmed = [], 0
+    for place in rng.integers(start, stop, 40):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            found = [rgb for _, rgb in read_frames(path)]
+        except Unusable as error:
+            refused.append(str(error))
+        else:
+            harmed += max(np.abs(a - b).mean() for a, b in zip(clean, found, strict=True)) > 2
+    assert sum("damaged: the picture at" in reason for reason in refused) > 5
+    assert harmed <= 10, harmed
 
 
 def test_sound_with_infinite_samples(tmp_path):
