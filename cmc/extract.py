@@ -60,7 +60,7 @@ def shard(
     with store.create(path) as out:
         out.modality(modality, recipe)
         for clip, result in zip(clips, _timed(results, spent), strict=True):
-            reason = str(result) if isinstance(result, Unusable) else fault(result, extractor.dtype)
+            reason = str(result) if isinstance(result, Unusable) else fault(result, modality, recipe)
             if reason:
                 log.warning("%s can't be used: %s", clip, reason)
                 refused.append((clip, modality, reason))
@@ -111,17 +111,30 @@ def attempt(extractor, path: str) -> Features | Unusable:
         return Unusable(f"the {extractor.name} extractor failed: {type(error).__name__}: {error}")
 
 
-def fault(features: Features, dtype: str) -> str | None:
-    """Why features can't be stored, if they can't: rows must be finite as `dtype`, or NaN as a whole."""
-    if not len(features.values):
+def fault(features: Features, modality: str, recipe: store.Recipe) -> str | None:
+    """Why features can't be stored, if they can't: those that break the contract of `cmc.features`, those whose
+    rows are neither finite as the recipe's dtype nor NaN as a whole, and those in which nothing was found."""
+    values, times, dtype = features.values, features.times, recipe.dtype
+    if values.ndim != 2 or values.shape[1] != len(recipe.columns):
+        return f"{recipe.extractor} gave values of shape {values.shape}, expected (frames, {len(recipe.columns)})"
+    if not len(values):
         return "no frame could be extracted"
+    if (times is None) != (modality == "text") or (features.token_ids is None) == (modality == "text"):
+        return f"{recipe.extractor} must give rows of {modality} " + (
+            "token_ids and no times" if modality == "text" else "times and no token_ids"
+        )
+    beside = features.token_ids if modality == "text" else times
+    if beside.shape != (len(values),):
+        return f"{recipe.extractor} gave {len(values)} rows and times or token_ids of shape {beside.shape}"
+    if times is not None and not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+        return f"{recipe.extractor} gave times that are not finite and increasing"
     with np.errstate(over="ignore"):
-        finite = np.isfinite(features.values.astype(dtype, copy=False))
-    missing = np.isnan(features.values).all(axis=1)
+        finite = np.isfinite(values.astype(dtype, copy=False))
+    missing = np.isnan(values).all(axis=1)
     bad = ~(finite.all(axis=1) | missing)
     if bad.any():
         row = int(np.argmax(bad))
-        return f"row {row} holds {features.values[row][~finite[row]][0]}, no finite {dtype}"
+        return f"row {row} holds {values[row][~finite[row]][0]}, no finite {dtype}"
     return "nothing was found in any frame" if missing.all() else None
 
 

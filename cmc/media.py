@@ -4,10 +4,10 @@ The clip starts where the container says its earliest stream does (FFmpeg's own 
 container signals is honoured: edit lists, encoder priming, a late stream, gaps. Delays that it doesn't signal
 (AVI, MP4 without edit lists: some 20 to 60 ms between sound and picture) can't be seen.
 
-A damaged clip is refused, not half read: a packet that doesn't decode or a picture with errors in it (of those that
-are decoded), or a file that ends well before its header says, makes the clip unusable, for what is left would be an
-unnoticed part of what was said. A video that simply is short is fine. Damage can be seen where the decoder notices
-it: a flipped bit often still makes a valid stream of wrong pictures, and FFmpeg's HEVC decoder reports hardly any.
+A damaged clip is refused, not half read: a packet that doesn't decode or a picture with errors in it (of those
+that are decoded), or a file that ends well before its header says, makes the clip unusable, for what is left would
+be an unnoticed part of what was said. A video that simply is short is fine. Only damage that the decoder notices is
+seen: a flipped bit may leave a valid stream of wrong pictures, and FFmpeg's HEVC decoder conceals nearly all.
 """
 
 from collections.abc import Iterator
@@ -109,9 +109,7 @@ def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
         for frame in _decoded(container, stream, _needed(path, rate)):
             seconds = _seconds(frame, container)
             if frame.is_corrupt:
-                raise Unusable(
-                    f"damaged: the picture at {seconds:.2f} s has errors: replace or re-encode the file"
-                )
+                raise Unusable(f"damaged: an error in the picture at {seconds:.2f} s: replace the file")
             if sampler.takes(seconds):
                 yield seconds, _upright(frame, aspect, reformatter)
         if seconds is None:

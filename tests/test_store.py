@@ -123,7 +123,14 @@ def test_one_bad_clip_costs_that_clip(tmp_path):
         "faceless": Unusable("no face"),
         "bug": ZeroDivisionError("oops"),
         "inf": half,
-        "nothing": Features(np.full((3, 2), np.nan, np.float32)),
+        "nothing": Features(np.full((3, 2), np.nan, np.float32), times=np.arange(3.0)),
+        "wide": features(4, 3),
+        "flat": Features(np.ones(2, np.float32), times=np.arange(2.0)),
+        "timeless": Features(np.ones((3, 2), np.float32)),
+        "uneven": Features(np.ones((3, 2), np.float32), times=np.arange(5.0)),
+        "backwards": Features(np.ones((3, 2), np.float32), times=np.array([0.0, 2.0, 1.0])),
+        "never": Features(np.ones((3, 2), np.float32), times=np.array([0.0, 1.0, np.nan])),
+        "last": features(4, 2, 1),
     }
     path = shard(tmp_path, "vision", results)
     (tmp_path / "refused.csv").write_text("clip,stage,reason\n")
@@ -135,16 +142,26 @@ def test_one_bad_clip_costs_that_clip(tmp_path):
         "bug": "the fake extractor failed: ZeroDivisionError: oops",
         "inf": "row 1 holds inf, no finite float32",
         "nothing": "nothing was found in any frame",
+        "wide": "fake gave values of shape (4, 3), expected (frames, 2)",
+        "flat": "fake gave values of shape (2,), expected (frames, 2)",
+        "timeless": "fake must give rows of vision times and no token_ids",
+        "uneven": "fake gave 3 rows and times or token_ids of shape (5,)",
+        "backwards": "fake gave times that are not finite and increasing",
+        "never": "fake gave times that are not finite and increasing",
     }
+    with store.Reader(path) as reader:
+        assert reader.table("clips")["clip"].tolist() == ["good", "last"]
+        assert np.array_equal(reader.rows("vision", 4, 8).times, results["last"].times)
 
 
 def test_quality_of_each_clip(tmp_path):
     def sound(seconds):
         quality = {"seconds": seconds, "voiced": 0.51234567, "silence": 0.0, "clipping": 0.0}
-        return Features(np.zeros((3, 2), np.float32), quality=quality)
+        return Features(np.zeros((3, 2), np.float32), times=np.arange(3.0), quality=quality)
 
     def film(seconds):
-        return Features(np.zeros((3, 2), np.float32), quality={"seconds": seconds, "frames": 9, "faces": 1.0})
+        quality = {"seconds": seconds, "frames": 9, "faces": 1.0}
+        return Features(np.zeros((3, 2), np.float32), times=np.arange(3.0), quality=quality)
 
     manifest_of(tmp_path, {"b": "train", "a": "valid", "0": "test"})
     shards, costs = [], []
@@ -213,9 +230,20 @@ def test_gather_refuses_shards_of_different_settings(tmp_path):
 
 
 def test_a_value_beyond_its_stored_type_costs_its_clip():
-    large = Features(np.array([[1.0], [1e5]], np.float32))
-    assert extract.fault(large, "float32") is None
-    assert extract.fault(large, "float16") == "row 1 holds 100000.0, no finite float16"
+    large = Features(np.array([[1.0], [1e5]], np.float32), times=np.arange(2.0))
+    assert extract.fault(large, "audio", recipe(1)) is None
+    assert (
+        extract.fault(large, "audio", recipe(1, dtype="float16")) == "row 1 holds 100000.0, no finite float16"
+    )
+
+
+def test_text_has_token_ids_and_no_times():
+    values, ids = np.ones((2, 1), np.float32), np.arange(2, dtype=np.int32)
+    assert extract.fault(Features(values, token_ids=ids), "text", recipe(1)) is None
+    for wrong in ({}, {"times": np.arange(2.0)}, {"times": np.arange(2.0), "token_ids": ids}):
+        reason = extract.fault(Features(values, **wrong), "text", recipe(1))
+        assert reason == "x must give rows of text token_ids and no times"
+    assert "shape (2,)" in extract.fault(Features(values[:1], token_ids=ids), "text", recipe(1))
 
 
 OVERFULL = """
