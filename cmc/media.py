@@ -6,8 +6,8 @@ container signals is honoured: edit lists, encoder priming, a late stream, gaps.
 
 A damaged clip is refused, not half read: a packet that doesn't decode or a picture with errors in it (of those
 that are decoded), or a file that ends well before its header says, makes the clip unusable, for what is left would
-be an unnoticed part of what was said. A video that simply is short is fine. Only damage that the decoder notices is
-seen: a flipped bit may leave a valid stream of wrong pictures, and FFmpeg's HEVC decoder conceals nearly all.
+be an unnoticed part of what was said. A video that simply is short is fine. Damage is seen where the decoder
+notices it: a flipped bit may leave a valid stream of wrong pictures, and FFmpeg's HEVC decoder conceals nearly all.
 """
 
 from collections.abc import Iterator

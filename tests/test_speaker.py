@@ -89,8 +89,29 @@ def test_one_face_needs_no_sound_and_two_do(tmp_path, extractors):
     one = write_clip(tmp_path / "1.mp4", pictures)
     values = [extractor.extract(one).values for extractor in extractors]
     assert np.array_equal(*values, equal_nan=True) and np.isfinite(values[0]).all()
-    with pytest.raises(Unusable, match="no audio track"):
+    with pytest.raises(Unusable, match=r"no audio track; .* set speaker: largest"):
         extractors[1].extract(two_people(tmp_path / "2.mp4", 0, sound=None))
+
+
+def test_a_cut_loses_no_frame_and_needs_no_sound(tmp_path, extractors):
+    left = list(shots([np.zeros(20)] * 2))[:20]
+    pictures = []
+    for i, rgb in enumerate(left):
+        alone = np.full_like(rgb, 90)
+        half = slice(None, WIDTH) if i < 10 else slice(WIDTH, None)
+        alone[:, half] = rgb[:, half]
+        pictures.append((i / FPS, alone))
+    path = write_clip(tmp_path / "a.mp4", pictures)
+    largest, active = (extractor.extract(path).values for extractor in extractors)
+    assert np.array_equal(largest, active) and np.isfinite(active).all()
+
+
+def test_after_a_cut_the_speaker_is_chosen_again(tmp_path, extractors):
+    path = two_people(tmp_path / "a.mp4", 1, hidden=range(30, 60))  # longer than a face may be gone
+    kept, shown = extractors[1].extract(path), alone(path, extractors[0], 1)
+    seen = ~np.isnan(kept.values[:, 0])
+    assert np.array_equal(seen, (kept.times < 1.19) | (kept.times > 2.39))
+    assert np.abs(kept.values[seen] - shown[seen])[:, : 3 * 478].mean() < 0.02
 
 
 def test_silence_leaves_the_largest(tmp_path, extractors):
@@ -115,6 +136,16 @@ def test_a_face_far_away_or_much_later_is_another():
     assert len(speaker.link([seen(0, 0), seen(1, 50)])) == 2
     assert len(speaker.link([seen(0, 0), seen(20, 0)])) == 2
     assert speaker.link([]) == []
+
+
+def test_tracks_that_share_a_frame_are_one_scene():
+    one = [seen(i, 0) for i in range(5)]
+    two = [seen(i, x) for i in range(20, 25) for x in (0, 100)] + [seen(i, 100) for i in range(25, 30)]
+    joined = [seen(i, 200) for i in range(28, 35)]  # shares frames with the second of the two alone
+    faces = sorted(one + two + joined, key=lambda face: face.frame)
+    found = speaker.scenes(faces, speaker.link(faces))
+    assert sorted(sorted(len(track.members) for track in tracks) for tracks in found) == [[5], [5, 7, 10]]
+    assert speaker.scenes([], []) == []
 
 
 def test_a_short_track_that_fits_by_chance_is_not_chosen():

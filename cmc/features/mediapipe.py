@@ -105,7 +105,8 @@ class MediaPipe:
         Frames looked at a second.
     speaker : {"largest", "active"}
         Of several faces, keep the largest of each frame, or the one whose mouth moves with the sound
-        throughout the clip; with "active", frames that don't show that person count as without a face.
+        throughout a scene, which a cut ends; with "active", frames of the scene that don't show that person
+        count as without a face, and only scenes with two faces in a frame need sound.
 
     Raises
     ------
@@ -199,12 +200,15 @@ class MediaPipe:
 
         candidates = self._stacked(rows())
         values = np.full((len(times), len(self.columns)), np.nan, np.float32)
-        tracks = speaker.link(faces)
-        if len(tracks) > 1:
-            sound = media.sound(path)
-            heard = speaker.loudness(sound, media.SAMPLE_RATE, np.array(times))
-            tracks = [speaker.active(faces, tracks, heard)]
-        for track in tracks:
+        scenes = speaker.scenes(faces, speaker.link(faces))
+        if any(len(tracks) > 1 for tracks in scenes):
+            try:
+                heard = speaker.loudness(media.sound(path), media.SAMPLE_RATE, np.array(times))
+            except Unusable as reason:
+                way_out = "to find out which of several faces speaks takes sound: set speaker: largest"
+                raise Unusable(f"{reason}; {way_out}") from reason
+        for tracks in scenes:
+            track = tracks[0] if len(tracks) == 1 else speaker.active(faces, tracks, heard)
             values[[faces[i].frame for i in track.members]] = candidates[track.members]
         return values
 

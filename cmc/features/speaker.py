@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import sparse
 
 OVERLAP = 0.3  # intersection over union from which faces of two frames are one person
 GAP = 1.0  # s that a face may be gone before it counts as another one
@@ -81,6 +82,37 @@ def link(faces: Sequence[Face]) -> list[Track]:
     return tracks
 
 
+def scenes(faces: Sequence[Face], tracks: Sequence[Track]) -> list[list[Track]]:
+    """Group tracks: those that share a frame, perhaps through others, are together.
+
+    A cut ends every track, so that what follows it is another scene; of each, one face is to be chosen.
+
+    Parameters
+    ----------
+    faces : sequence of Face
+        Ordered by frame.
+    tracks : sequence of Track
+        All of `faces`, see `link`.
+
+    Returns
+    -------
+    list of list of Track
+        No two scenes have a frame in common.
+    """
+    owner = np.zeros(len(faces), int)
+    for t, track in enumerate(tracks):
+        owner[track.members] = t
+    together = np.diff([face.frame for face in faces]) == 0
+    pairs = (np.ones(together.sum()), (owner[:-1][together], owner[1:][together]))
+    count, scene = sparse.csgraph.connected_components(
+        sparse.csr_matrix(pairs, shape=[len(tracks)] * 2), False
+    )
+    found: list[list[Track]] = [[] for _ in range(count)]
+    for track, number in zip(tracks, scene, strict=True):
+        found[number].append(track)
+    return found
+
+
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two boxes (4,), in [0, 1]."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
@@ -129,21 +161,23 @@ def active(faces: Sequence[Face], tracks: Sequence[Track], sound: np.ndarray) ->
     ----------
     faces : sequence of Face
     tracks : sequence of Track
-        At least one, see `link`.
+        At least one, of one scene; see `scenes`.
     sound : ndarray (frames,)
         Loudness of each frame.
 
     Returns
     -------
     Track
-        The one with the highest correlation of mouth opening and loudness, times its share of the frames; of
-        those that tie (no sound, no mouth that moves), the one that fills most of the picture over time.
+        The one with the highest correlation of mouth opening and loudness, times its share of the scene's
+        frames; of those that tie (no sound, no mouth that moves), the one that fills most of the picture over
+        time.
     """
+    frames = len({faces[i].frame for track in tracks for i in track.members})
 
     def score(track: Track) -> tuple[float, float]:
         shown = [faces[i] for i in track.members]
         heard = sound[[face.frame for face in shown]]
-        agreement = correlation(np.array([face.opening for face in shown]), heard) * len(shown) / len(sound)
+        agreement = correlation(np.array([face.opening for face in shown]), heard) * len(shown) / frames
         return round(agreement, 6), sum(face.area for face in shown)
 
     return max(tracks, key=score)
