@@ -7,7 +7,7 @@ container signals is honoured: edit lists, encoder priming, a late stream, gaps.
 A damaged clip is refused, not half read: a packet that doesn't decode or a picture with errors in it (of those
 that are decoded), or a file that ends well before its header says, makes the clip unusable, for what is left would
 be an unnoticed part of what was said. A video that simply is short is fine. Damage is seen where the decoder
-notices it: a flipped bit may leave a valid stream of wrong pictures, and FFmpeg's HEVC decoder conceals nearly all.
+notices it: a flipped bit may leave a valid stream of wrong pictures, and FFmpeg's HEVC decoder tells hardly any.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
 from cmc.features import Unusable
@@ -93,7 +94,7 @@ def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
     seconds : float
         From the clip's start.
     rgb : ndarray (height, width, 3), uint8, C-contiguous
-        Square pixels, rotated as the file asks.
+        Square pixels, turned and mirrored as the file asks.
 
     Raises
     ------
@@ -245,4 +246,13 @@ def _upright(frame: av.VideoFrame, aspect: Fraction, reformatter: VideoReformatt
     width = max(1, round(frame.width * aspect))
     rgb = reformatter.reformat(frame, width=width, height=frame.height, format="rgb24").to_ndarray()
     # Contiguous: PyAV pads rows of some widths, and MediaPipe would misread them without a word.
-    return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+    return np.ascontiguousarray(np.rot90(rgb[::-1] if _mirrored(frame) else rgb, round(frame.rotation / 90)))
+
+
+def _mirrored(frame: av.VideoFrame) -> bool:
+    """Whether the file asks for a reflection: upside down, before it is turned."""
+    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    if matrix is None:
+        return False
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).astype(float)  # x' = ax + cy, y' = bx + dy
+    return a * d < b * c

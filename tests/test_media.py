@@ -256,6 +256,29 @@ def test_rotation_is_applied(tmp_path):
     assert found[:28, 28:].mean() > 200 and found[:28, :20].mean() < 50  # top right
 
 
+@pytest.mark.parametrize(
+    ("matrix", "shape", "bright"),  # x' = ax + cy, y' = bx + dy, of (a, b, c, d)
+    [
+        ((-1, 0, 0, 1), (48, 64), (0, 1)),
+        ((1, 0, 0, -1), (48, 64), (1, 0)),
+        ((0, 1, 1, 0), (64, 48), (0, 0)),
+        ((0, -1, -1, 0), (64, 48), (1, 1)),
+        ((-1, 0, 0, -1), (48, 64), (1, 1)),
+        ((0, -1, 1, 0), (64, 48), (1, 0)),
+    ],
+)
+def test_reflection_is_applied(tmp_path, matrix, shape, bright):
+    rgb = picture(0, 64, 48)
+    rgb[:24, :32] = 250  # top left
+    a, b, c, d = (65536 * n for n in matrix)
+    asked = b"".join(n.to_bytes(4, "big", signed=True) for n in (a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    path = rotate(write_clip(tmp_path / "a.mp4", [(0, rgb), (0.04, rgb)]), asked)
+    (_, found), *_ = media.frames(path, FPS)
+    assert found.shape[:2] == shape and found.flags.c_contiguous
+    quarters = found.reshape(2, shape[0] // 2, 2, shape[1] // 2, 3).mean(axis=(1, 3, 4))
+    assert np.unravel_index(quarters.argmax(), (2, 2)) == bright and quarters.max() > 200
+
+
 def test_pixels_become_square(tmp_path):
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
