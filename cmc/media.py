@@ -25,7 +25,7 @@ from cmc.features import Unusable
 
 SAMPLE_RATE = 22050  # Hz
 TIME_TOLERANCE = 1e-3  # s; Matroska rounds time stamps to milliseconds
-GAP = 0.05  # s; a shorter hole in the sound's time stamps is rounding
+GAP = 0.05  # s; a shorter hole or overlap in the sound's time stamps is rounding
 LONGEST_GAP = 60.0  # s; a longer one is a broken time stamp
 SHORTFALL = 0.25  # s by which a whole file may end before its header says
 SKIPPING = ("h264", "hevc")  # decoders that can leave out frames which no other frame needs
@@ -207,7 +207,8 @@ def _seconds(frame: av.frame.Frame, container: av.container.InputContainer) -> f
     ticks = frame.dts if frame.pts is None else frame.pts  # AVI stores no presentation times
     if ticks is None:
         raise Unusable("the video track has no time stamps: re-encode the file")
-    return float(ticks * frame.time_base) - _origin(container)
+    # not below 0, which FFmpeg rounds to a microsecond
+    return max(0.0, float(ticks * frame.time_base) - _origin(container))
 
 
 def _mono(
@@ -234,8 +235,11 @@ def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> lis
 
 
 def _silence(samples: int, sample_rate: int, begun: bool) -> np.ndarray:
-    """Silence (samples,) for a hole of so many samples, none if that is mere rounding of time stamps."""
+    """Silence (samples,) for a hole of so many samples, none if that is mere rounding of time stamps; for an
+    overlap, which is negative, there is none, for either sound would be lost or all that follows come late."""
     seconds = samples / sample_rate
+    if seconds < -GAP:
+        raise Unusable(f"the sound's time stamps jump back by {-seconds:.2f} s: re-encode the file")
     if seconds > LONGEST_GAP:
         raise Unusable(f"the sound's time stamps jump by {seconds:.0f} s: re-encode the file")
     filled = seconds > (GAP if begun else 0)

@@ -100,22 +100,33 @@ def test_late_sound_keeps_its_distance_from_the_picture(tmp_path, name):
     assert onset(media.audio(path)) == pytest.approx(flash, abs=2e-3)
 
 
-def test_hole_in_the_sound_is_filled(tmp_path):
+def joined(tmp_path, shift):
+    """Sound of two times 0.5 s, a click at 0.2 s of each; the second begins `shift` seconds after the first."""
     halves = [
         write_clip(tmp_path / f"{i}.mkv", wave=click(0.2, 0.5), codecs=(None, "pcm_s16le")) for i in (0, 1)
     ]
-    path = tmp_path / "hole.mkv"
-    with av.open(str(path), "w") as joined:
+    path = tmp_path / "joined.mkv"
+    with av.open(str(path), "w") as out:
         stream = None
-        for shift, half in zip((0.0, 1.0), halves, strict=True):
+        for start, half in zip((0.0, shift), halves, strict=True):
             with av.open(str(half)) as source:
-                stream = stream or joined.add_stream_from_template(source.streams.audio[0])
+                stream = stream or out.add_stream_from_template(source.streams.audio[0])
                 for packet in source.demux():
                     if packet.pts is not None:
                         packet.stream = stream
-                        packet.pts = packet.dts = packet.pts + round(shift / packet.time_base)
-                        joined.mux(packet)
-    wave = media.audio(path)
+                        packet.pts = packet.dts = packet.pts + round(start / packet.time_base)
+                        out.mux(packet)
+    return path
+
+
+def test_overlapping_sound_is_refused(tmp_path):
+    assert len(media.audio(joined(tmp_path, 0.48))) == pytest.approx(media.SAMPLE_RATE, abs=50)
+    with pytest.raises(Unusable, match=r"time stamps jump back by 0\.20 s"):
+        media.audio(joined(tmp_path, 0.3))
+
+
+def test_hole_in_the_sound_is_filled(tmp_path):
+    wave = media.audio(joined(tmp_path, 1.0))
     assert len(wave) == pytest.approx(1.5 * media.SAMPLE_RATE, abs=50)
     assert onset(wave) == pytest.approx(0.2, abs=1e-3)
     assert onset(wave[media.SAMPLE_RATE :]) == pytest.approx(0.2, abs=1e-3)
@@ -127,6 +138,22 @@ def test_time_counts_from_the_clips_start(tmp_path, name):
     path = write_clip(tmp_path / name, pictures, click(1.0), late=5.0)
     assert [t for t, rgb in media.frames(path, FPS) if rgb.mean() > 200] == [pytest.approx(1.0, abs=0.025)]
     assert onset(media.audio(path)) == pytest.approx(1.0, abs=0.025)  # the start is that of the AAC priming
+
+
+def test_no_time_is_negative(tmp_path):
+    path, moved = write_clip(tmp_path / "a.ts", film(0.4)), tmp_path / "b.ts"
+    with av.open(str(path)) as source, av.open(str(moved), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux():
+            if packet.pts is not None:
+                packet.stream = stream
+                packet.pts, packet.dts = packet.pts + 5, packet.dts + 5  # of 1/90,000 s: 55.6 microseconds
+                out.mux(packet)
+    with av.open(str(moved)) as found:
+        stream = found.streams.video[0]
+        assert found.start_time > stream.start_time * stream.time_base * av.time_base
+    times = [t for t, _ in media.frames(moved, FPS)]
+    assert min(times) == 0 and len(times) == 10
 
 
 def test_cover_art_is_no_video(tmp_path):
