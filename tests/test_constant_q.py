@@ -63,6 +63,23 @@ def test_long_sound_in_blocks_is_the_same(monkeypatch):
         assert found.shape == expected.shape and np.abs(found - expected).max() < 1e-3
 
 
+def test_digital_silence_has_no_chroma_in_blocks_or_whole(monkeypatch):
+    wave = sound(31.0)
+    wave[8 * RATE : 23 * RATE] = 0
+    chroma = ChSims33().of_wave(wave)[:, 21:]
+    silent = slice(round(10.5 * RATE / 512), round(20.5 * RATE / 512))  # beyond the longest filter's reach
+    assert (chroma[silent] == 0).all() and (chroma[: 7 * RATE // 512].max(axis=1) == 1).all()
+    monkeypatch.setattr(audio, "BLOCK", 5.0)
+    assert np.abs(ChSims33().of_wave(wave)[:, 21:] - chroma).max() < 1e-2
+
+
+def test_the_quietest_noise_of_16_bits_has_a_chroma():
+    wave = np.random.default_rng(0).integers(-1, 2, 3 * RATE).astype(np.float32) / 2**15
+    expected = librosa.feature.chroma_cqt(y=wave, sr=RATE, hop_length=512, tuning=0.0)
+    found = constant_q.chroma(wave, RATE, 512, 0.0)
+    assert (found.max(axis=0) == 1).all() and np.abs(found - expected).max() < 1e-3
+
+
 def test_sound_too_long_to_keep_is_decoded_twice(tmp_path, monkeypatch):
     path = write_clip(
         tmp_path / "a.wav", wave=sound(12.0)[np.newaxis], sample_rate=RATE, codecs=(None, "pcm_s16le")

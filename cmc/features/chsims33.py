@@ -31,7 +31,8 @@ class ChSims33:
     """The 33 acoustic features of CH-SIMS [1]_, as its authors' code computes them with librosa.
 
     One column of F0, 20 MFCC and 12 constant-Q chroma. The authors' "log F0" is librosa's zero-crossing rate;
-    the default keeps it, for parity with published numbers. Frame t is centred on its time, t * hop /
+    the default keeps it, for parity with published numbers. In digital silence chroma are 0, where librosa
+    scales its rounding errors up. Frame t is centred on its time, t * hop /
     sample_rate; the ends are padded, so that a clip of any length has frames, and silence has finite ones.
 
     Parameters

@@ -15,6 +15,7 @@ OCTAVES = 7
 PER_OCTAVE = 36  # filters
 PITCH_CLASSES = 12
 SPARSITY = 0.01  # share of a filter's magnitude that is dropped, librosa's default
+FLOOR = 1e-4  # magnitude up to which a frame is silent: that of noise 107 dB below full scale
 REACH = 2.5  # s of sound before and after a frame that can change its chroma; the longest filter lasts 3 s
 
 
@@ -22,7 +23,8 @@ def chroma(wave: np.ndarray, sample_rate: int, hop: int, tuning: float) -> np.nd
     """Share of each pitch class in the sound, relative to the strongest.
 
     Equals `librosa.feature.chroma_cqt(y=wave, sr=sample_rate, hop_length=hop, tuning=tuning)` where that doesn't
-    halve the rate before it begins, as it does from about 34 kHz on.
+    halve the rate before it begins, as it does from about 34 kHz on; but for digital silence, where librosa scales
+    up what rounding leaves and this gives zeros (`FLOOR`).
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ def chroma(wave: np.ndarray, sample_rate: int, hop: int, tuning: float) -> np.nd
 
     Returns
     -------
-    ndarray (12, frames), float32, in [0, 1]
+    ndarray (12, frames), float32, in [0, 1]; the largest of a frame is 1, or 0 in silence
         From C to B; frame t is centred on sample t * hop.
 
     Raises
@@ -57,7 +59,9 @@ def chroma(wave: np.ndarray, sample_rate: int, hop: int, tuning: float) -> np.nd
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(wave, width // 2), width)[::hop]
         spectra = fft.rfft(windows[:frames], axis=1)  # rounded lengths may give a frame too many
         magnitude += np.abs(filters.dot(spectra.T))
-    return librosa.util.normalize(_to_pitch_classes() @ magnitude, norm=np.inf, axis=0)
+    classes = _to_pitch_classes() @ magnitude
+    classes[:, classes.max(axis=0) <= FLOOR] = 0
+    return librosa.util.normalize(classes, norm=np.inf, axis=0)
 
 
 @lru_cache(maxsize=128)
