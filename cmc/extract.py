@@ -174,7 +174,7 @@ def list_quality(
     out : path
         CSV to write, a row a clip in the manifest's order: clip, split; seconds of sound, or of pictures if there
         is none; frames of video looked at, the share of them with a face; the shares of sound that are voiced,
-        silent and clipped; tokens; cpu_seconds of all modalities. What could not be found out is empty.
+        silent and clipped, after all channels are averaged; tokens; cpu_seconds of all modalities. What could not be found out is empty.
     """
     table = read_csv(manifest)[["clip", "split"]].set_index("clip")
     figures = []

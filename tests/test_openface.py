@@ -72,6 +72,8 @@ def test_rows_without_a_sure_face_are_missing_and_keep_their_time(tmp_path):
     assert np.array_equal(missing.any(axis=1), missing.all(axis=1))
     assert missing.all(axis=1).tolist() == [False, True, True, True, True, False]
     assert len(features.times) == 6
+    seconds = pytest.approx(float(rows[-1]["timestamp"]))
+    assert features.quality == {"seconds": seconds, "frames": 6, "faces": pytest.approx(2 / 6)}
     bold = OpenFace("openface177", confidence=0.3, rate=None).extract(path)  # p_0 is not among these
     assert np.isnan(bold.values[:, 0]).tolist() == [False, True, False, True, False, False]
     for row in rows:

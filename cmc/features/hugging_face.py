@@ -37,7 +37,8 @@ class HuggingFace:
     layer : int
         Whose hidden states: 1 is the encoder's first layer, -1 its last.
     batch : int
-        Transcripts encoded at once. Changes speed and memory, not features.
+        Transcripts encoded at once. Changes speed and memory; features only by rounding, some 1e-6, since
+        matrices of other sizes are summed in another order. So does which transcripts are encoded together.
     download : bool
         May the encoder be fetched from the hub?
 

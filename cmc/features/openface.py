@@ -108,7 +108,9 @@ class OpenFace:
         try:
             header = check_header(path, self.columns)
             rows = pd.concat(read(path, header, [*FRAME, *LANDMARKS_2D]))
-            rows = sample(one_a_frame(rows, self._confidence), self.rate)
+            rows = one_a_frame(rows, self._confidence)
+            seconds = float(rows["timestamp"].iloc[-1])
+            rows = sample(rows, self.rate)
             chosen = rows.index.to_numpy()
             blocks = [
                 block[self.columns].loc[block.index.intersection(chosen)].to_numpy(np.float32)
@@ -121,7 +123,7 @@ class OpenFace:
         faces = 1 - np.isnan(values[:, 0]).mean()
         if not faces:
             raise Unusable(f"no face in any of {len(values)} frames")
-        quality = {"frames": len(values), "faces": faces}
+        quality = {"seconds": seconds, "frames": len(values), "faces": faces}
         return Features(values, times=rows["timestamp"].to_numpy(), quality=quality)
 
 
