@@ -173,8 +173,9 @@ def list_quality(
         What `shard` wrote, of every modality.
     out : path
         CSV to write, a row a clip in the manifest's order: clip, split; seconds of sound, or of pictures if there
-        is none; frames of video looked at, the share of them with a face; the shares of sound that are voiced,
-        silent and clipped, after all channels are averaged; tokens; cpu_seconds of all modalities. What could not be found out is empty.
+        is none; frames of video looked at, the share of them with a face; the shares of sound, all channels
+        averaged, that are voiced, silent and clipped; tokens; cpu_seconds of all modalities. What could not be
+        found out is empty.
     """
     table = read_csv(manifest)[["clip", "split"]].set_index("clip")
     figures = []

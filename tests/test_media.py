@@ -213,10 +213,14 @@ def test_a_rate_above_the_videos_gives_every_frame_once(tmp_path):
     assert times == pytest.approx(np.arange(FPS) / FPS, abs=1e-3)
 
 
+OPEN_GOP = "log-level=none:bframes=8:b-pyramid=1:open-gop=1:keyint=20"
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 @pytest.mark.parametrize("rate", [3, 10, 30])
 @pytest.mark.parametrize(
-    "codec, options", [("libx264", {"bf": "8"}), ("libx264", {"flags": "+ildct"}), ("mpeg4", {})]
+    "codec, options",
+    [("libx264", {"bf": "8"}), ("libx264", {"flags": "+ildct"}), ("libx265", {"x265-params": OPEN_GOP})],
 )
 def test_skipped_decoding_changes_no_picture(tmp_path, monkeypatch, name, rate, codec, options):
     rng = np.random.default_rng(0)
@@ -224,6 +228,7 @@ def test_skipped_decoding_changes_no_picture(tmp_path, monkeypatch, name, rate, 
     stamps = np.cumsum(rng.choice([0.02, 0.033, 0.05, 0.2], 60))
     pictures = [(t, np.roll(ground, (i // 2, i), axis=(0, 1))) for i, t in enumerate(stamps)]
     path = write_clip(tmp_path / name, pictures, codecs=(codec, None), video_options=options)
+    assert media._needed(path, rate) is not None
     found = list(media.frames(path, rate))
     monkeypatch.setattr(media, "SKIPPING", ())
     expected = list(media.frames(path, rate))
