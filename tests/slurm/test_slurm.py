@@ -1,6 +1,6 @@
 """The SLURM profile on a real Slurm of one node, which the test starts: pytest -m slurm, as root, on Debian."""
 
-import contextlib
+import functools
 import os
 import re
 import signal
@@ -51,7 +51,9 @@ def start(folder, *arguments, config=CONFIG):
     line += ["--directory", folder, "--configfile", folder / "mine.yaml"]
     line += ["--profile", ROOT / "profiles/slurm", *FAST]
     with open(folder / "run.log", "a") as log:
-        return subprocess.Popen(list(map(str, line)), stdout=log, stderr=log)
+        # a shell that started the tests in the background would have them ignore Ctrl-C
+        hear = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(list(map(str, line)), stdout=log, stderr=log, preexec_fn=hear)
 
 
 def running_jobs():
@@ -78,11 +80,8 @@ def test_the_demo_with_all_that_goes_wrong(slurm, tmp_path):
     while not running_jobs():
         assert run.poll() is None, (tmp_path / "run.log").read_text()[-5000:]
         time.sleep(0.5)
-    for _ in range(4):  # the user changes their mind ...
-        run.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run.wait(30)
-    assert run.poll() is not None, (tmp_path / "run.log").read_text()[-5000:]
+    run.send_signal(signal.SIGINT)  # the user changes their mind ...
+    run.wait(120)
     assert not running_jobs()
     assert not (tmp_path / "results/demo/table.csv").exists()
 
