@@ -27,6 +27,7 @@ PUBLISHED = {  # SHA-256 (from MMSA's README) -> name
 DTYPES = {"text": "float16", "audio": "float32", "vision": "float32"}  # pixels don't fit float16
 UNIMODAL = {letter: f"regression_labels_{letter}" for letter in "TAV"}
 INPUT_IDS, ATTENTION_MASK = 0, 1  # rows of text_bert
+MOST_TEXT = 1 << 26  # characters of a split's transcripts or ids; CMU-MOSEI's have a tenth of that
 RELEASE = 256  # clips after which memory is given back
 AGAIN = "obtain it again from the data set's owners and compare its SHA-256 with theirs"
 
@@ -197,6 +198,9 @@ class Split:
             self.fail(key, f"{count} entries, as id has", str(len(value)))
         if not all(map(plain, value)):
             self.fail(key, "plain values", kind(next(item for item in value if not plain(item))))
+        # one long text may be referred to by every clip, and each would have a copy
+        if (size := sum(len(item) for item in value if isinstance(item, str | bytes))) > MOST_TEXT:
+            self.fail(key, f"at most {MOST_TEXT} characters in all", str(size))
         return list(value)
 
     def numbers(self, key: str) -> list[float]:
@@ -325,7 +329,7 @@ class Result:
 
     def refuse(self, clip: str, reason: str) -> None:
         log.warning("%s can't be used: %s", shown(clip), reason)
-        self.refused.append((clip, "import", reason))
+        self.refused.append((quarantine.printable(clip), "import", reason))
 
     def table(self) -> pd.DataFrame:
         columns = [f.name for f in fields(Clip)]

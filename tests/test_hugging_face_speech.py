@@ -122,7 +122,7 @@ def test_checkpoints_as_the_hub_has_them(tmp_path, kind):
 def test_settings_name_the_encoder_and_its_weights(encoders):
     with HuggingFaceSpeech(encoders["hubert"], layer=2) as extractor:
         assert extractor.settings["encoder"] == encoders["hubert"] and extractor.settings["layer"] == 2
-        assert len(extractor.settings["weights_sha256"]) == 64
+        assert len(extractor.settings["model_sha256"]) == 64
     with pytest.raises(ValueError, match=rf"layer is 9; .* has {LAYERS}"):
         HuggingFaceSpeech(encoders["hubert"], layer=9)
 

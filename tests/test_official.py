@@ -506,3 +506,20 @@ def test_mutated_structure(protocol):
         except (official.OfficialError, official.Unusable, pickles.PickleError):
             fates[False] += 1
     assert fates[True] > 5 and fates[False] > 5, fates
+
+
+def test_a_text_that_all_clips_share_is_not_copied_for_each(tmp_path):
+    """2 bytes of the file refer to it; 200 copies would take 200 MB."""
+    splits = made(clips=200)
+    splits["train"]["raw_text"] = ["a" * 10**6] * 200
+    fails(
+        tmp_path, splits, r"split train, key raw_text: expected at most 67108864 characters.*found 200000000"
+    )
+
+
+def test_an_id_with_a_line_break_stays_one_row(tmp_path):
+    splits = made(clips=3)
+    splits["test"]["id"][0], splits["test"]["id"][1] = "v2$_$a\rb", "v" * 2000
+    run(tmp_path, splits)
+    listed = quarantine.read(tmp_path / "quarantine.csv")
+    assert sorted(map(len, listed["clip"])) == [9, 603] and (listed["stage"] == "import").all()

@@ -311,7 +311,7 @@ def test_containers_that_unfold_without_end_cost_nothing(tmp_path):
     array = EMPTY_ARRAY + b"(K\x01)" + F4 + b"\x89" + bomb + b"tb"
     fails(tmp_path, b"\x80\x04N" + array + b"R.", "calls a NoneType with <cmc.pickles")
     assert type(load(tmp_path, b"\x80\x04]q\x00h\x00a.")) is list  # in itself
-    assert type(load(tmp_path, b"\x80\x04" + b"(" * 10**5 + b"t" * 10**5 + b".")) is tuple
+    fails(tmp_path, b"\x80\x04" + b"(" * 10**5 + b"t" * 10**5 + b".", "nests more than 100 deep")
 
 
 # ---------------------------------------------------------------------------------------------- damaged files
@@ -353,3 +353,12 @@ def test_mutated_files_are_read_or_refused(protocol, marker):
         except ValueError:  # of `values`
             fates["array"] += 1
     assert min(fates.values()) > 5 and len(fates) == 4, fates
+
+
+@pytest.mark.parametrize(
+    ("piece", "message"),
+    [(b"(", "nests more than 100 deep"), (b"]", "makes more than 1048576 lists and dicts")],
+)
+def test_small_pieces_that_would_fill_the_memory(piece, message):
+    with pytest.raises(pickles.PickleError, match=message):
+        pickles.loads(memoryview(b"\x80\x04" + piece * (1 << 21) + b"."), "f")

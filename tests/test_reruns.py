@@ -58,7 +58,6 @@ OTHER = {  # of settings that are a choice
     "dim": 64,
     "heads": 2,
     "mask_padding": False,
-    "train_text_encoder": False,
     "device": "cpu",
     "max_share": 0.5,
     "rate": 5,

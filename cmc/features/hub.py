@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cmc import files
+
 if TYPE_CHECKING:  # they take seconds to import, and `resolve`, called before any job, needs neither
     from transformers import PretrainedConfig, PreTrainedModel
 
 PACKAGE = "package:"  # prefix of a model that a Python package brings
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 READERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "preprocessor_config.json")
-DOWNLOADED = ("*.json", "*.txt", "*.model", *WEIGHTS)
+DESCRIPTIONS = ("*.json", "*.txt", "*.model")
+DOWNLOADED = (*DESCRIPTIONS, *WEIGHTS)
 UNUSED = ("pooler.", "masked_spec_embed")  # weights that only other tasks need; they may be missing
 
 OPTIONS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}  # of every from_pretrained
@@ -125,7 +128,7 @@ def _hub_directory(name: str, download: bool) -> Path:
 
 def _found(directory: Path, patterns: Sequence[str]) -> list[Path]:
     """Files of a directory that match the first pattern that any matches."""
-    return next((sorted(files) for pattern in patterns if (files := list(directory.glob(pattern)))), [])
+    return next((sorted(found) for pattern in patterns if (found := list(directory.glob(pattern)))), [])
 
 
 def facts(encoder: str, download: bool = False, tokens: bool = True) -> dict[str, str | int | None]:
@@ -141,12 +144,12 @@ def facts(encoder: str, download: bool = False, tokens: bool = True) -> dict[str
     Returns
     -------
     dict
-        encoder: as given; sha256: of its weights. Of text also width: dimensions of its hidden states;
+        encoder: as given; sha256: of its files. Of text also width: dimensions of its hidden states;
         vocabulary: how many token ids it knows; cls, sep: the ids with which each text begins and ends, None if
         there are none.
     """
     directory = resolve(encoder, download)
-    found = {"encoder": encoder, "sha256": weights_sha256(directory)}
+    found = {"encoder": encoder, "sha256": model_sha256(directory)}
     if not tokens:
         return found
     import transformers
@@ -161,16 +164,15 @@ def facts(encoder: str, download: bool = False, tokens: bool = True) -> dict[str
     }
 
 
-def weight_files(directory: Path) -> list[Path]:
-    """The files that hold an encoder's weights."""
-    return _found(directory, WEIGHTS)
+def model_files(directory: Path) -> list[Path]:
+    """The files that determine what an encoder computes: weights, config, tokenizer."""
+    described = {path for pattern in DESCRIPTIONS for path in directory.glob(pattern)}
+    return sorted(described.union(_found(directory, WEIGHTS)))
 
 
-def weights_sha256(directory: Path) -> str:
-    """SHA-256 of an encoder's weight files, as hexadecimal digits."""
+def model_sha256(directory: Path) -> str:
+    """SHA-256 of an encoder's files and their names, as hexadecimal digits."""
     digest = hashlib.sha256()
-    for path in weight_files(directory):
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
+    for path in model_files(directory):
+        digest.update(f"{path.name} {files.sha256(path)}\n".encode())
     return digest.hexdigest()

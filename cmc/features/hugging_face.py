@@ -65,7 +65,7 @@ class HuggingFace:
             "encoder": encoder,
             "layer": layer,
             "max_tokens": self._limit,
-            "weights_sha256": hub.weights_sha256(hub.resolve(encoder, download)),
+            "model_sha256": hub.model_sha256(hub.resolve(encoder, download)),
         }
 
     def __enter__(self) -> "HuggingFace":

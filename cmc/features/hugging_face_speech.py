@@ -67,7 +67,7 @@ class HuggingFaceSpeech:
             "encoder": encoder,
             "layer": layer,
             "chunk": chunk,
-            "weights_sha256": hub.weights_sha256(directory),
+            "model_sha256": hub.model_sha256(directory),
         }
 
     def __enter__(self) -> "HuggingFaceSpeech":

@@ -1,5 +1,6 @@
 """The SLURM profile on a real Slurm of one node, which the test starts: pytest -m slurm, as root, on Debian."""
 
+import functools
 import os
 import re
 import signal
@@ -50,7 +51,9 @@ def start(folder, *arguments, config=CONFIG):
     line += ["--directory", folder, "--configfile", folder / "mine.yaml"]
     line += ["--profile", ROOT / "profiles/slurm", *FAST]
     with open(folder / "run.log", "a") as log:
-        return subprocess.Popen(list(map(str, line)), stdout=log, stderr=log)
+        # a shell that started the tests in the background would have them ignore Ctrl-C
+        hear = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(list(map(str, line)), stdout=log, stderr=log, preexec_fn=hear)
 
 
 def running_jobs():

@@ -21,10 +21,10 @@ def label_file(wildcards):
     return str(manifest.label_file(config["datasets"][wildcards.dataset]["root"]))
 
 
-def encoder_weights(wildcards):
-    """Weight files of an encoder that is a folder of the user's, who may replace them."""
+def encoder_files(wildcards):
+    """Files of an encoder that is a folder of the user's, who may replace them."""
     folder = Path(encoders_of(wildcards.dataset)[wildcards.modality]).expanduser()
-    return sorted(map(str, hub.weight_files(folder))) if folder.is_dir() else []
+    return sorted(map(str, hub.model_files(folder))) if folder.is_dir() else []
 
 
 def costs_of_shards(wildcards):
@@ -58,7 +58,7 @@ rule manifest:
 
 rule encoder:
     input:
-        weights=encoder_weights,
+        files=encoder_files,
         code=code("features/hub"),
     output:
         "results/{dataset}/{modality}_encoder.json",

@@ -11,6 +11,9 @@ rule summary:
         markdown="results/{dataset}/summary.md",
     log:
         "results/{dataset}/logs/summary.log",
+    resources:
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         published=lambda w: config["datasets"][w.dataset].get("published_clips"),
     script:
@@ -25,6 +28,9 @@ rule mmsa:
         "results/{dataset}/mmsa.pkl",
     log:
         "results/{dataset}/logs/mmsa.log",
+    resources:
+        mem_mb=growing(1500),
+        runtime=growing(60),
     script:
         "../scripts/mmsa.py"
 
