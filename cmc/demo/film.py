@@ -17,8 +17,8 @@ ROOM_NOISE = 1e-3  # standard deviation; no real room is digitally silent
 SMOOTHING = np.array([0.25, 0.5, 0.25])  # over frames; lips have a mass
 
 X264 = {"crf": "23", "preset": "veryfast"}
-if platform.machine() in ("x86_64", "AMD64"):  # where processors have AVX-512, its code varies from run to run
-    X264["x264-params"] = "asm=sse2"
+if platform.machine() in ("x86_64", "AMD64"):
+    X264["x264-params"] = "asm=sse2"  # what its code for AVX-512 gives differs from run to run
 AUDIO_BIT_RATE = 96_000  # bits a second
 
 
