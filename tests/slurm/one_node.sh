@@ -52,6 +52,7 @@ CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 MailProg=/bin/true
 NodeName=$HOST NodeAddr=127.0.0.1 CPUs=$CPUS RealMemory=$MEMORY_MB State=UNKNOWN
 PartitionName=main Nodes=$HOST Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP
+PartitionName=train Nodes=$HOST MaxTime=INFINITE DefMemPerCPU=500 State=UP
 CONF
   # not by SLURM_CONF: a job step would not know it
   ! [ -e /etc/slurm/slurm.conf ] || [ -L /etc/slurm/slurm.conf ] || { echo "there is a Slurm here already" >&2; exit 1; }

@@ -23,6 +23,7 @@ CONFIG = {
     # a feature file that is none: its import fails, however often it is tried
     "datasets": {"broken": MINE | {"source": "features", "features_file": "broken.pkl"}},
 }
+PARTITIONS = [f"{rule}:slurm_partition=train" for rule in ("pretrain", "finetune", "evaluate")]
 SCARCE = [  # the first attempts get too little of what they need
     "finetune:mem_mb=300*attempt**3",
     "evaluate:mem_mb=300*attempt**3",  # in one job with finetune
@@ -64,16 +65,18 @@ def running_jobs():
 
 
 def ended(slurm_log):
-    """State of every job that Slurm has ended, in order, with its time limit in minutes, as text."""
+    """State of every job that Slurm has ended, in order, with partition and time limit in minutes, as text."""
     lines = Path(slurm_log).read_text().splitlines()
-    return [re.search(r"JobState=(\S+).* TimeLimit=(\S+)", line).groups() for line in lines]
+    facts = r"JobState=(\S+).* Partition=(\S+) TimeLimit=(\S+)"
+    return [re.search(facts, line).groups() for line in lines]
 
 
 def test_the_demo_with_all_that_goes_wrong(slurm, tmp_path):
     (tmp_path / "broken.pkl").write_bytes(b"no pickle")
     # more epochs than a minute has time for: Slurm ends the job, the next attempt goes on
     long = CONFIG | {"pretrain": {"epochs": 2000, "patience": 2000}}
-    scarce = ["--set-resources", *SCARCE, "--retries", "6"]
+    scarce = ["--set-resources", *SCARCE, *PARTITIONS, "--retries", "6"]
+    scarce += ["--default-resources", "slurm_partition=main"]
     targets = ["results/demo/table.csv", "results/broken/features.h5"]
 
     run = start(tmp_path, *targets, *scarce, config=long)
@@ -102,4 +105,5 @@ def test_the_demo_with_all_that_goes_wrong(slurm, tmp_path):
     print(states)
     slurm_logs = "".join(p.read_text() for p in (tmp_path / ".snakemake/slurm_logs").rglob("*.log"))
     assert "exceeded memory limit" in slurm_logs  # and yet the table is there: the next attempt had more
-    assert ("TIMEOUT", "1") in states and ("COMPLETED", "2") in states
+    assert ("TIMEOUT", "train", "1") in states and ("COMPLETED", "train", "2") in states
+    assert ("COMPLETED", "main", "60") in states  # extraction
