@@ -23,3 +23,16 @@ def test_work_that_failed_is_done_again(tmp_path, monkeypatch):
     failing = SCRIPT.replace('print("compiled", flush=True)', "1 / 0")
     assert subprocess.run([sys.executable, "-c", failing], capture_output=True).returncode != 0
     assert subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True).stdout == b"compiled\n"
+
+
+def test_other_code_or_another_installation_is_compiled_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    elsewhere = SCRIPT.replace(
+        "def work",
+        "numba_cache.find_spec = lambda name: __import__('types').SimpleNamespace(origin='/venv2')\ndef work",
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
+        for script in (SCRIPT, SCRIPT, elsewhere, elsewhere)
+    ]
+    assert said == [b"compiled\n", b"", b"compiled\n", b""]

@@ -6,10 +6,12 @@ compiles while the others wait. Import this before librosa.
 """
 
 import fcntl
+import hashlib
 import os
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 # per machine, since machine code and locks are; a user's own setting comes first
@@ -23,12 +25,12 @@ def compile_once(name: str, work: Callable[[], object]) -> None:
     Parameters
     ----------
     name : str
-        Of the work; with the versions of numba and librosa it says what is in the cache.
+        Of the work; with `environment` it says what is in the cache.
     work : callable
         Must call every function with the argument types that it will meet.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    done = FOLDER / f"{name}-numba{version('numba')}-librosa{version('librosa')}.done"
+    done = FOLDER / f"{name}-{environment()}.done"
     if done.exists():
         return
     with open(FOLDER / "lock", "w") as lock:
@@ -36,3 +38,14 @@ def compile_once(name: str, work: Callable[[], object]) -> None:
         if not done.exists():
             work()
             done.touch()
+
+
+def environment() -> str:
+    """What decides which functions are compiled, and under which names they are kept: the libraries, where they are
+    installed (numba keeps each installation's apart), and our code that calls them."""
+    digest = hashlib.sha256()
+    for library in ("numba", "librosa"):
+        digest.update(f"{library} {version(library)} {find_spec(library).origin}\n".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
