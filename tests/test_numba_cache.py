@@ -27,9 +27,9 @@ def test_work_that_failed_is_done_again(tmp_path, monkeypatch):
 
 def test_other_code_or_another_installation_is_compiled_again(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
-    elsewhere = SCRIPT.replace(
-        "def work",
-        "numba_cache.find_spec = lambda name: __import__('types').SimpleNamespace(origin='/venv2')\ndef work",
+    moved = "numba_cache.find_spec = lambda name: types.SimpleNamespace(origin='/venv2')"
+    elsewhere = SCRIPT.replace("import sys, time", "import sys, time, types").replace(
+        "def work", f"{moved}\ndef work"
     )
     said = [
         subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout

@@ -41,8 +41,8 @@ def compile_once(name: str, work: Callable[[], object]) -> None:
 
 
 def environment() -> str:
-    """What decides which functions are compiled, and under which names they are kept: the libraries, where they are
-    installed (numba keeps each installation's apart), and our code that calls them."""
+    """What decides which functions are compiled, and where numba keeps them: the libraries, the place where they
+    are installed, and our code that calls them."""
     digest = hashlib.sha256()
     for library in ("numba", "librosa"):
         digest.update(f"{library} {version(library)} {find_spec(library).origin}\n".encode())
