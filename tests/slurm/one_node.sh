@@ -6,6 +6,7 @@ set -euo pipefail
 DIR=${ONE_NODE_DIR:-/tmp/one-node-slurm}
 CPUS=${ONE_NODE_CPUS:-4} MEMORY_MB=${ONE_NODE_MEMORY_MB:-12000} PORT=${ONE_NODE_PORT:-16817}
 HOST=$(hostname -s)
+PATH=$PATH:/usr/sbin:/sbin # where the daemons are
 
 install() {
   command -v slurmctld slurmd sbatch munged >/dev/null && return
