@@ -6,6 +6,7 @@ what a stage computes, so that a new extractor makes nothing be done again.
 
 import ast
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def make(modality: str, name: str, **settings: Any) -> Any:
     return getattr(module, EXTRACTORS[modality][name])(**settings)
 
 
+@cache
 def declared(name: str, constant: str) -> dict[str, Any]:
     """A constant of an extractor's file, {} if it has none; the file is not imported."""
     for node in ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")).body:

@@ -313,6 +313,10 @@ def clips_of(modality):
     return lambda w: shards(w.dataset, modality)[w.shard]
 
 
+# looked up once a plan: sound and pictures, inputs and params all ask for each clip's video
+video_path = lru_cache(maxsize=None)(manifest.video_path)
+
+
 def folder_read(dataset, modality):
     """Where an extractor finds files that another program wrote; None if it reads the videos."""
     name, own = features_of(dataset)[modality]
@@ -328,7 +332,7 @@ def sources_of(modality):
         folder = folder_read(wildcards.dataset, modality)
         if folder is None:
             root = config["datasets"][wildcards.dataset]["root"]
-            where = lambda clip: manifest.video_path(root, clip)
+            where = lambda clip: video_path(root, clip)
         else:
             name, _ = features_of(wildcards.dataset)[modality]
             suffix = extractors.declared(name, "READS")["suffix"]
