@@ -329,7 +329,7 @@ class Result:
 
     def refuse(self, clip: str, reason: str) -> None:
         log.warning("%s can't be used: %s", shown(clip), reason)
-        self.refused.append((quarantine.printable(clip), "import", reason))
+        self.refused.append((clip, "import", reason))
 
     def table(self) -> pd.DataFrame:
         columns = [f.name for f in fields(Clip)]

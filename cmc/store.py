@@ -171,8 +171,8 @@ class Disk(io.FileIO):
         self.kept: dict[int, bytes] = {}  # place -> what the disk did not take
 
     def write(self, data: memoryview) -> int:
-        place, rest = self.tell(), memoryview(data).cast("B")
-        size = len(rest)
+        place, view = self.tell(), memoryview(data).cast("B")
+        rest = view
         try:
             while self.error is None and rest:
                 rest = rest[super().write(rest) :]
@@ -180,9 +180,9 @@ class Disk(io.FileIO):
             self.error = error
         if self.error:
             self.kept.pop(place, None)  # so that it stands last
-            self.kept[place] = bytes(memoryview(data).cast("B"))
-            self.seek(place + size)
-        return size
+            self.kept[place] = bytes(view)
+            self.seek(place + len(view))
+        return len(view)
 
     def readinto(self, buffer: memoryview) -> int:
         place, view = self.tell(), memoryview(buffer).cast("B")

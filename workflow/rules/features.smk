@@ -31,7 +31,7 @@ def costs_of_shards(wildcards):
     """What the extraction of each shard of every modality cost."""
     return [
         path.removesuffix(".h5") + ".costs.csv"
-        for modality in ("text", "audio", "vision")
+        for modality in MODALITIES
         for path in shard_files(modality)(wildcards)
     ]
 
