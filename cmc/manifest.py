@@ -229,15 +229,15 @@ def video_path(root: str | Path, clip: str) -> Path:
         If the file is a link that leads out of the root.
     """
     video, name = clip.split(SEPARATOR, 1)
-    stem = Path(root) / "Raw" / video / name
-    names = (Path(f"{stem}{spelling}") for ext in EXTENSIONS for spelling in (ext, ext.upper()))
-    path = next((p for p in names if p.is_file()), Path(f"{stem}.mp4"))
-    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+    stem = os.path.join(root, "Raw", video, name)
+    names = (stem + spelling for ext in EXTENSIONS for spelling in (ext, ext.upper()))
+    path = next(filter(os.path.isfile, names), stem + ".mp4")
+    real, folder = os.path.realpath(path), os.path.realpath(root)
+    if os.path.commonpath([real, folder]) != folder:
         raise ManifestError(
-            f"{path} leads out of {root}, to {os.path.realpath(path)}; copy the video in, or make {root} "
-            "itself the link"
+            f"{path} leads out of {root}, to {real}; copy the video in, or make {root} itself the link"
         )
-    return path
+    return Path(path)
 
 
 def clip_path(folder: str | Path, clip: str, suffix: str) -> Path:

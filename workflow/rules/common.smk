@@ -2,6 +2,8 @@
 
 import ast
 import copy
+import gc
+import hashlib
 import json
 import os
 import re
@@ -36,6 +38,9 @@ def told(mistake):
 if mistakes := sorted(Draft202012Validator(SCHEMA).iter_errors(config), key=str):
     raise WorkflowError("\n".join(["The config has mistakes:", *map(told, mistakes)]))
 
+# A plan is millions of small objects that all stay: looking for garbage among them takes an eighth of its time.
+gc.set_threshold(200_000, 20, 20)
+
 # a job's own process has another command line; provenance tells this one
 os.environ.setdefault("CMC_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
 
@@ -67,8 +72,9 @@ for place, variants in named.items():
         )
 
 
+@lru_cache(maxsize=None)
 def code(*modules):
-    """The package's files that a stage runs, so that it reruns when they change: modules, and what they import.
+    """Checksum of the code that a stage runs, so that it reruns when that changes: modules, and what they import.
 
     An import inside a function does not count: it is there since not every caller needs it.
     """
@@ -78,7 +84,10 @@ def code(*modules):
         if path not in found:
             found.add(path)
             todo += imported(path)
-    return sorted(map(str, found))
+    total = hashlib.sha256()
+    for path in sorted(found):
+        total.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 @lru_cache(maxsize=None)
@@ -313,10 +322,6 @@ def clips_of(modality):
     return lambda w: shards(w.dataset, modality)[w.shard]
 
 
-# looked up once a plan: sound and pictures, inputs and params all ask for each clip's video
-video_path = lru_cache(maxsize=None)(manifest.video_path)
-
-
 def folder_read(dataset, modality):
     """Where an extractor finds files that another program wrote; None if it reads the videos."""
     name, own = features_of(dataset)[modality]
@@ -325,19 +330,32 @@ def folder_read(dataset, modality):
     return Path(own.get("folder") or Path(root, reads["folder"])) if reads else None
 
 
+@lru_cache(maxsize=None)
+def places(dataset, modality):
+    """Where what an extractor reads of each clip is, or would be, by clip id."""
+    folder = folder_read(dataset, modality)
+    if folder is None:
+        return videos(dataset)
+    name, _ = features_of(dataset)[modality]
+    suffix = extractors.declared(name, "READS")["suffix"]
+    return {
+        clip: str(manifest.clip_path(folder, clip, suffix)) for clip in clips(dataset)
+    }
+
+
+@lru_cache(maxsize=None)
+def videos(dataset):
+    """Where each clip's video is, or would be, by clip id; sound and pictures both ask."""
+    root = config["datasets"][dataset]["root"]
+    return {clip: str(manifest.video_path(root, clip)) for clip in clips(dataset)}
+
+
 def sources_of(modality):
     """Function of wildcards: where what an extractor reads of each clip of a shard is, or would be."""
 
     def paths(wildcards):
-        folder = folder_read(wildcards.dataset, modality)
-        if folder is None:
-            root = config["datasets"][wildcards.dataset]["root"]
-            where = lambda clip: video_path(root, clip)
-        else:
-            name, _ = features_of(wildcards.dataset)[modality]
-            suffix = extractors.declared(name, "READS")["suffix"]
-            where = lambda clip: manifest.clip_path(folder, clip, suffix)
-        return [str(where(clip)) for clip in clips_of(modality)(wildcards)]
+        where = places(wildcards.dataset, modality)
+        return [where[clip] for clip in clips_of(modality)(wildcards)]
 
     return paths
 
@@ -355,13 +373,13 @@ def inputs_of(modality):
         models = [own[key] for key in marked(name, "file") if own[key]]
         if marked(name, "encoder"):
             models.append(f"results/{dataset}/{modality}_encoder.json")
-        return [path for path in found if made or Path(path).is_file()] + models
+        return [path for path in found if made or os.path.isfile(path)] + models
 
     return paths
 
 
 def code_of(modality):
-    """Function of wildcards: the package's files that an extraction runs, of extractors the chosen one's."""
+    """Function of wildcards: checksum of the code that an extraction runs, of extractors the chosen one's."""
     return lambda w: code("extract", f"features/{features_of(w.dataset)[modality][0]}")
 
 

@@ -2,8 +2,6 @@
 
 
 rule demo_video:
-    input:
-        code("demo/corpus", "demo/film"),
     output:
         expand(
             "results/demo/corpus/Raw/{{video}}/{clip}.mp4",
@@ -17,19 +15,19 @@ rule demo_video:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
+        code=code("demo/corpus", "demo/film"),
         clips=lambda w: [vars(c) for c in DEMO if c.video_id == w.video],
     script:
         "../scripts/demo_video.py"
 
 
 rule demo_labels:
-    input:
-        code("demo/corpus"),
     output:
         "results/demo/corpus/label.csv",
     log:
         "results/demo/logs/demo_labels.log",
     params:
+        code=code("demo/corpus"),
         clips=[vars(c) for c in DEMO],
     script:
         "../scripts/demo_labels.py"

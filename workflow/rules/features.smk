@@ -44,13 +44,13 @@ def features_file(wildcards):
 rule manifest:
     input:
         labels=label_file,
-        code=code("manifest"),
     output:
         clips="results/{dataset}/manifest.csv",
         refused="results/{dataset}/refused.csv",
     log:
         "results/{dataset}/logs/manifest.log",
     params:
+        code=code("manifest"),
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
     script:
         "../scripts/manifest.py"
@@ -59,7 +59,6 @@ rule manifest:
 rule encoder:
     input:
         files=encoder_files,
-        code=code("features/hub"),
     output:
         "results/{dataset}/{modality}_encoder.json",
     log:
@@ -67,6 +66,7 @@ rule encoder:
     wildcard_constraints:
         modality="|".join(MODALITIES),
     params:
+        code=code("features/hub"),
         encoder=lambda w: encoders_of(w.dataset)[w.modality],
     script:
         "../scripts/encoder.py"
@@ -75,7 +75,6 @@ rule encoder:
 rule extract_text:
     input:
         encoder="results/{dataset}/text_encoder.json",
-        code=code_of("text"),
     output:
         features="results/{dataset}/shards/text-{shard}.h5",
         costs="results/{dataset}/shards/text-{shard}.costs.csv",
@@ -88,6 +87,7 @@ rule extract_text:
         mem_mb=growing(3000),
         runtime=growing(60),
     params:
+        code=code_of("text"),
         modality="text",
         extractor=extraction("text", 0),
         settings=lambda w: {
@@ -103,7 +103,6 @@ rule extract_text:
 rule extract_audio:
     input:
         files=inputs_of("audio"),
-        code=code_of("audio"),
     output:
         features="results/{dataset}/shards/audio-{shard}.h5",
         costs="results/{dataset}/shards/audio-{shard}.costs.csv",
@@ -116,6 +115,7 @@ rule extract_audio:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
+        code=code_of("audio"),
         modality="audio",
         extractor=extraction("audio", 0),
         settings=extraction("audio", 1),
@@ -128,7 +128,6 @@ rule extract_audio:
 rule extract_vision:
     input:
         files=inputs_of("vision"),
-        code=code_of("vision"),
     output:
         features="results/{dataset}/shards/vision-{shard}.h5",
         costs="results/{dataset}/shards/vision-{shard}.costs.csv",
@@ -141,6 +140,7 @@ rule extract_vision:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
+        code=code_of("vision"),
         modality="vision",
         extractor=extraction("vision", 0),
         settings=extraction("vision", 1),
@@ -158,7 +158,6 @@ rule quarantine:
         audio=shard_files("audio"),
         vision=shard_files("vision"),
         costs=costs_of_shards,
-        code=code("extract"),
     output:
         quarantine=report(
             "results/{dataset}/quarantine.csv",
@@ -170,6 +169,8 @@ rule quarantine:
         "results/{dataset}/logs/quarantine.log",
     wildcard_constraints:
         dataset=of_source("raw"),
+    params:
+        code=code("extract"),
     script:
         "../scripts/quarantine.py"
 
@@ -181,7 +182,6 @@ rule features:
         text=shard_files("text"),
         audio=shard_files("audio"),
         vision=shard_files("vision"),
-        code=code("extract"),
     output:
         "results/{dataset}/features.h5",
     log:
@@ -194,6 +194,8 @@ rule features:
         mem_mb=growing(1500),
         runtime=growing(60),
         max_share=MAX_SHARE,
+    params:
+        code=code("extract"),
     script:
         "../scripts/features.py"
 
@@ -202,7 +204,6 @@ rule import_features:
     input:
         file=features_file,
         encoder="results/{dataset}/text_encoder.json",
-        code=code("official"),
     output:
         features="results/{dataset}/features.h5",
         quarantine="results/{dataset}/quarantine.csv",
@@ -217,6 +218,7 @@ rule import_features:
         runtime=growing(60),
         max_share=MAX_SHARE,
     params:
+        code=code("official"),
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
         modalities=lambda w: list(features_of(w.dataset)),
     script:

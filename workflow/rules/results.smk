@@ -5,7 +5,6 @@ rule summary:
     input:
         features="results/{dataset}/features.h5",
         quarantine="results/{dataset}/quarantine.csv",
-        code=code("summary"),
     output:
         csv="results/{dataset}/summary.csv",
         markdown="results/{dataset}/summary.md",
@@ -15,6 +14,7 @@ rule summary:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
+        code=code("summary"),
         published=lambda w: config["datasets"][w.dataset].get("published_clips"),
     script:
         "../scripts/summary.py"
@@ -23,7 +23,6 @@ rule summary:
 rule mmsa:
     input:
         features="results/{dataset}/features.h5",
-        code=code("mmsa"),
     output:
         "results/{dataset}/mmsa.pkl",
     log:
@@ -31,6 +30,8 @@ rule mmsa:
     resources:
         mem_mb=growing(1500),
         runtime=growing(60),
+    params:
+        code=code("mmsa"),
     script:
         "../scripts/mmsa.py"
 
@@ -48,12 +49,12 @@ def of_first_variant(file):
 rule consistency:
     input:
         features="results/{dataset}/features.h5",
-        code=code("consistency", "store"),
     output:
         "results/{dataset}/subsets.csv",
     log:
         "results/{dataset}/logs/consistency.log",
     params:
+        code=code("consistency", "store"),
         rule=config["consistency"]["rule"],
     script:
         "../scripts/consistency.py"
@@ -65,7 +66,6 @@ rule evaluate:
         subsets="results/{dataset}/subsets.csv",
         pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
         finetuned="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
-        code=code("evaluate", "features/hub"),
     output:
         predictions="results/{dataset}/{variant}/seed{seed}/predictions.csv",
         metrics="results/{dataset}/{variant}/seed{seed}/metrics.json",
@@ -78,6 +78,8 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=growing(30),
         device=config["device"],
+    params:
+        code=code("evaluate", "features/hub"),
     script:
         "../scripts/evaluate.py"
 
@@ -89,7 +91,6 @@ rule table:
             variant=compared(w.dataset, w.table),
             seed=config["seeds"],
         ),
-        code=code("tables"),
         published=str(PACKAGE / "assets/published.csv"),
     output:
         report(
@@ -99,6 +100,8 @@ rule table:
         ),
     log:
         "results/{dataset}/logs/{table}.log",
+    params:
+        code=code("tables"),
     script:
         "../scripts/table.py"
 
@@ -114,7 +117,6 @@ rule report:
         ],
         finetuned=of_first_variant("finetune.safetensors"),
         quarantine="results/{dataset}/quarantine.csv",
-        code=code("report"),
         template=str(PACKAGE / "assets/report.html.j2"),
     output:
         report(
@@ -125,6 +127,7 @@ rule report:
     log:
         "results/{dataset}/logs/report.log",
     params:
+        code=code("report"),
         variant=config["tables"]["table"][0],
     script:
         "../scripts/report.py"
@@ -143,7 +146,6 @@ rule provenance:
         ],
         features="results/{dataset}/features.h5",
         table="results/{dataset}/table.csv",
-        code=code("provenance"),
     output:
         report(
             "results/{dataset}/provenance.json",
@@ -153,6 +155,7 @@ rule provenance:
     log:
         "results/{dataset}/logs/provenance.log",
     params:
+        code=code("provenance"),
         config=lambda w: settings_of(w.dataset),
         benchmarks="results/{dataset}/benchmarks",
     script:

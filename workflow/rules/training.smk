@@ -4,7 +4,6 @@
 rule pretrain:
     input:
         features="results/{dataset}/features.h5",
-        code=code("pretrain", "features/hub"),
     output:
         weights="results/{dataset}/{variant}/seed{seed}/pretrain.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/pretrain.json",
@@ -19,6 +18,7 @@ rule pretrain:
         runtime=growing(240),
         device=config["device"],
     params:
+        code=code("pretrain", "features/hub"),
         has0=lambda w: config["datasets"][w.dataset]["has0"],
         text_encoder=text_encoder_of,
         stage=lambda w: stage1(w.dataset, w.variant),
@@ -30,7 +30,6 @@ rule finetune:
     input:
         features="results/{dataset}/features.h5",
         pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
-        code=code("finetune", "features/hub"),
     output:
         weights="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/finetune.json",
@@ -45,6 +44,7 @@ rule finetune:
         runtime=growing(480),
         device=config["device"],
     params:
+        code=code("finetune", "features/hub"),
         model=lambda w: stage2_model(w.dataset, w.variant),
         settings=lambda w: settings("finetune", w.dataset, w.variant),
     script:
