@@ -12,23 +12,13 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/clips.smk"
 include: "workflow/rules/lock.smk"
 include: "workflow/rules/demo.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/training.smk"
+include: "workflow/rules/tuning.smk"
 include: "workflow/rules/results.smk"
-
-
-localrules:
-    all,
-    demo_labels,
-    manifest,
-    encoder,
-    quarantine,
-    consistency,
-    table,
-    report,
-    provenance,
 
 
 rule all:

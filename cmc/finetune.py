@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cmc import checkpoint, dataset, encoder, files, pseudo_labels
+from cmc import checkpoint, dataset, encoder, files, metrics, pseudo_labels
 from cmc.dataset import Split
 from cmc.losses import polarity_groups, supervised_contrastive
 from cmc.model import Dimensions, MultimodalModel, Output
@@ -148,12 +148,16 @@ class Finetuning:
 
     @torch.no_grad()
     def validate(self, epoch: int) -> tuple[dict[str, float], bool]:
-        """The same sum of losses on the validation split; keeps the weights where it is lowest."""
+        """The same sum of losses on the validation split, Acc-2, F1; keeps the weights where the sum is lowest."""
         self.mode(training=False)
-        losses = Losses(self.names)
+        losses, logits = Losses(self.names), []
         for clips in dataset.in_order(np.arange(len(self.valid)), self.settings.batch):
-            losses.add(self.terms(self.forward(self.valid, clips), "valid", clips), clips)
+            output = self.forward(self.valid, clips)
+            losses.add(self.terms(output, "valid", clips), clips)
+            logits.append(output.logits)
         record = self.diagnostics("valid", losses.means(self.valid.clips["clip"].to_numpy()))
+        scores = metrics.evaluate(torch.cat(logits).cpu().numpy(), self.valid.classes("M").numpy(), self.has0)
+        record |= {f"validation_{name}": scores[name] for name in ("acc2", "f1")}
         improved = record["validation_loss"] < self.best_loss
         if improved:
             self.best_loss, self.best_epoch, self.best = record["validation_loss"], epoch, self.weights()

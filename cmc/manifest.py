@@ -10,8 +10,9 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 
 from cmc import SPLITS, files
@@ -220,24 +221,29 @@ def number(text: str, column: str, label_range: tuple[float, float]) -> float:
     return value
 
 
-def video_path(root: str | Path, clip: str) -> Path:
-    """Where a clip's video is: <root>/Raw/<video>/<clip>.<extension>; the .mp4 name if there is none.
+def videos(root: str | Path, clips: Iterable[str]) -> dict[str, str]:
+    """Where each clip's video is: <root>/Raw/<video>/<clip>.<extension>; the .mp4 name if there is none.
 
     Raises
     ------
     ManifestError
-        If the file is a link that leads out of the root.
+        If a file or its folder is a link that leads out of the root.
     """
-    video, name = clip.split(SEPARATOR, 1)
-    stem = os.path.join(root, "Raw", video, name)
-    names = (stem + spelling for ext in EXTENSIONS for spelling in (ext, ext.upper()))
-    path = next(filter(os.path.isfile, names), stem + ".mp4")
-    real, folder = os.path.realpath(path), os.path.realpath(root)
-    if os.path.commonpath([real, folder]) != folder:
-        raise ManifestError(
-            f"{path} leads out of {root}, to {real}; copy the video in, or make {root} itself the link"
-        )
-    return Path(path)
+    spellings = [spelling for extension in EXTENSIONS for spelling in (extension, extension.upper())]
+    inside, real = os.path.join(os.path.realpath(root), ""), lru_cache(None)(os.path.realpath)
+    found = {}
+    for clip in clips:
+        video, name = clip.split(SEPARATOR, 1)
+        folder = os.path.join(root, "Raw", video)
+        stem = os.path.join(folder, name)
+        path = next(filter(os.path.isfile, map(stem.__add__, spellings)), stem + ".mp4")
+        target = real(path) if os.path.islink(path) else os.path.join(real(folder), "")
+        if not target.startswith(inside):
+            raise ManifestError(
+                f"{path} leads out of {root}, to {real(path)}; copy the video in, or make {root} itself the link"
+            )
+        found[clip] = path
+    return found
 
 
 def clip_path(folder: str | Path, clip: str, suffix: str) -> Path:

@@ -1,9 +1,10 @@
-# What the rules share: the checked config, settings by data set and variant, clips by shard.
+# What the rules share: the checked config, settings by data set and variant, checksums of code.
 
 import ast
 import copy
 import gc
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -16,9 +17,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from snakemake.exceptions import WorkflowError
 
-from cmc import extractors, manifest
+from cmc import extractors
 from cmc.demo import corpus
-from cmc.features import hub
 
 SCHEMA = yaml.safe_load(
     Path(workflow.source_path("../schemas/config.schema.yaml")).read_text()
@@ -35,8 +35,13 @@ def told(mistake):
     return f"  {place}: {mistake.message}{hint}"
 
 
-if mistakes := sorted(Draft202012Validator(SCHEMA).iter_errors(config), key=str):
-    raise WorkflowError("\n".join(["The config has mistakes:", *map(told, mistakes)]))
+def refuse(mistakes):
+    if mistakes:
+        raise WorkflowError("\n".join(["The config has mistakes:", *mistakes]))
+
+
+mistakes = Draft202012Validator(SCHEMA).iter_errors(config)
+refuse([told(mistake) for mistake in sorted(mistakes, key=str)])
 
 # A plan is millions of small objects that all stay: looking for garbage among them takes an eighth of its time.
 gc.set_threshold(200_000, 20, 20)
@@ -47,29 +52,78 @@ os.environ.setdefault("CMC_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
 # relative, so that moving the folder is no change
 PACKAGE = Path(os.path.relpath(workflow.basedir)) / "cmc"
 DEMO = corpus.plan(**config["demo"])
-# the part of `model` that stage 2 alone uses; stage 1 fixes the rest, and it travels with the weights
 MODALITIES = list(extractors.EXTRACTORS)
+# the part of `model` that stage 2 alone uses; stage 1 fixes the rest, and it travels with the weights
 STAGE2_MODEL = ("fusion", "router", "top_k", "temperature")
+
+
+def nested(settings):
+    """{"model.layers": 1} as {"model": {"layers": 1}}."""
+    tree = {}
+    for path, value in settings.items():
+        *sections, key = path.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[key] = value
+    return tree
+
+
+def points():
+    """Name -> settings of each point of the tuning grid; a name, like layers5-heads4, is that of its folder."""
+    grid = config["tuning"]["grid"]
+    shape = Draft202012Validator(
+        SCHEMA["$defs"]["variant"] | {"$defs": SCHEMA["$defs"]}
+    )
+    mistakes = [
+        f"  tuning.grid.{told(mistake).lstrip()}"
+        for key, values in grid.items()
+        for value in values
+        for mistake in shape.iter_errors(nested({key: value}))
+    ]
+    refuse(list(dict.fromkeys(mistakes)))
+    last = [key.rsplit(".", 1)[1] for key in grid]
+    short = [name if last.count(name) == 1 else key for name, key in zip(last, grid)]
+    return {
+        "-".join(f"{name}{value}" for name, value in zip(short, values)): dict(
+            zip(grid, values)
+        )
+        for values in itertools.product(*grid.values())
+    }
+
+
+GRID = points()
+TUNED = ("tuned", "tuned_on_test")  # the best point: by validation, by test
 
 
 wildcard_constraints:
     dataset="|".join(config["datasets"]),
-    variant="|".join(map(re.escape, config["variants"])),
+    variant="|".join(map(re.escape, [*config["variants"], *GRID])),
     table="|".join(config["tables"]),
     seed=r"\d+",
     shard=r"\d+",
 
 
-named = {f"tables.{table}": variants for table, variants in config["tables"].items()}
+named = {
+    f"tables.{table}": set(variants) - {*TUNED, *GRID}
+    for table, variants in config["tables"].items()
+}
 named |= {
-    f"datasets.{d}.variants": own.get("variants", {})
+    f"datasets.{d}.variants": set(own.get("variants", {}))
     for d, own in config["datasets"].items()
 }
-for place, variants in named.items():
-    if unknown := set(variants) - set(config["variants"]):
-        raise WorkflowError(
-            f"config: {place} names unknown variants: {', '.join(sorted(unknown))}"
-        )
+named |= {"tuning.variant": {config["tuning"]["variant"]}}
+refuse(
+    [
+        f"  {place} names unknown variants: {', '.join(sorted(unknown))}"
+        for place, variants in named.items()
+        if (unknown := variants - set(config["variants"]))
+    ]
+)
+if (first := config["tables"]["table"][0]) not in config["variants"]:
+    refuse([f"  tables.table: its first variant can't be {first}; put it second"])
+if both := set(GRID) & set(config["variants"]):
+    refuse([f"  variants: {min(both)} is the name of a point of tuning.grid"])
 
 
 @lru_cache(maxsize=None)
@@ -127,12 +181,15 @@ def merged(base, *changes):
 
 @lru_cache(maxsize=None)
 def settings(section, dataset, variant):
-    """The settings of `model`, `pretrain` or `finetune` for a data set and a variant."""
-    own = config["datasets"][dataset]
+    """The settings of `model`, `pretrain` or `finetune` for a data set and a variant, or a point of the grid."""
+    own, point = config["datasets"][dataset], nested(GRID.get(variant, {}))
+    if variant in (*GRID, *TUNED):
+        variant = config["tuning"]["variant"]
     layers = (
         own,
         config["variants"][variant],
         own.get("variants", {}).get(variant, {}),
+        point,
     )
     return merged(config[section], *(layer.get(section, {}) for layer in layers))
 
@@ -188,23 +245,28 @@ def compared(dataset, table):
 
 @lru_cache(maxsize=None)
 def stage1(dataset, variant):
-    """All that stage 1 depends on."""
-    model = {
-        k: v
-        for k, v in settings("model", dataset, variant).items()
-        if k not in STAGE2_MODEL
+    """All that stage 1 depends on, but for its data and seed."""
+    own, model = config["datasets"][dataset], settings("model", dataset, variant)
+    return {
+        "model": {
+            key: value
+            for key, value in model.items()
+            if key not in ("mask_padding", *STAGE2_MODEL)
+        },
+        "mask_padding": model["mask_padding"],
+        "settings": settings("pretrain", dataset, variant),
+        "has0": own["has0"],
+        "text_encoder": own["text_encoder"],
     }
-    return {"model": model, "settings": settings("pretrain", dataset, variant)}
 
 
-def stage2_model(dataset, variant):
-    model = {
-        k: v
-        for k, v in settings("model", dataset, variant).items()
-        if k in STAGE2_MODEL
-    }
+def stage2(dataset, variant):
+    """All that stage 2 depends on, but for its data and stage 1."""
+    model = settings("model", dataset, variant)
+    model = {key: model[key] for key in STAGE2_MODEL}
     # at most all the experts that there are
-    return model | {"top_k": min(model["top_k"], len(features_of(dataset)))}
+    model["top_k"] = min(model["top_k"], len(features_of(dataset)))
+    return {"model": model, "settings": settings("finetune", dataset, variant)}
 
 
 @lru_cache(maxsize=None)
@@ -215,7 +277,10 @@ def owners(dataset):
         config["variants"], key=lambda v: (v != config["tables"]["table"][0], v)
     )
     first = {}
-    return {v: first.setdefault(json.dumps(stage1(dataset, v)), v) for v in ordered}
+    return {
+        v: first.setdefault(json.dumps(stage1(dataset, v)), v)
+        for v in [*ordered, *GRID]
+    }
 
 
 def pretrained(dataset, variant, seed):
@@ -228,176 +293,3 @@ def pretrained(dataset, variant, seed):
 def growing(amount):
     """A resource of which a job that failed gets more: for a cluster, where too little of it ends a job."""
     return lambda wildcards, attempt: amount * attempt
-
-
-def text_encoder_of(wildcards):
-    return config["datasets"][wildcards.dataset]["text_encoder"]
-
-
-def encoders_of(dataset):
-    """Modality -> the Hugging Face encoder that it takes, by name or directory, of those that take one."""
-    return {"text": config["datasets"][dataset]["text_encoder"]} | {
-        modality: own[key]
-        for modality, (name, own) in extracted(dataset).items()
-        for key in marked(name, "encoder")
-    }
-
-
-def marked(extractor, kind):
-    """The settings of an extractor that are of a format: `file` or `encoder`."""
-    settings = extractors.declared(extractor, "SETTINGS")
-    return [key for key, own in settings.items() if own.get("format") == kind]
-
-
-def demand(dataset):
-    """Stop, before any job, with all that is missing for a data set."""
-    own, missing = config["datasets"][dataset], []
-    obtain = f"    {own['obtain']}.\n" if "obtain" in own else ""
-    if own["source"] == "features" and not Path(own["features_file"]).is_file():
-        missing.append(
-            f"its feature file: looked for {Path(own['features_file']).resolve()}.\n"
-            f"{obtain}    Put it there, or set datasets.{dataset}.features_file to where it is."
-        )
-    if (
-        own["source"] == "raw"
-        and dataset != "demo"
-        and not manifest.label_file(own["root"])
-    ):
-        missing.append(
-            f"its label file: looked for {' or '.join(manifest.LABEL_FILES)} in {Path(own['root']).resolve()},"
-            f" beside Raw/<video>/<clip>.mp4.\n"
-            f"{obtain}    Put it there, or set datasets.{dataset}.root to where it is."
-        )
-    encoders = {} if config["download"] else encoders_of(dataset)
-    for modality, encoder in encoders.items():
-        try:
-            hub.resolve(encoder)
-        except FileNotFoundError as error:
-            place = (
-                f"datasets.{dataset}.text_encoder"
-                if modality == "text"
-                else f"features.{modality}"
-            )
-            missing.append(f"its {modality} encoder ({place}): {error}")
-    for modality, (name, _) in extracted(dataset).items():
-        folder = folder_read(dataset, modality)
-        if folder and not folder.is_dir():
-            missing.append(
-                f"the files that {name} reads: looked for {folder.resolve()}/<video>/<clip>."
-                f"{extractors.declared(name, 'READS')['suffix'].lstrip('.')}.\n"
-                f"    Put them there, or set features.{modality}.{name}.folder to where they are."
-            )
-    if missing:
-        raise WorkflowError(
-            f"The data set {dataset} can't be run; it lacks\n  - "
-            + "\n  - ".join(missing)
-        )
-
-
-@lru_cache(maxsize=None)
-def clips(dataset):
-    """Transcript of each usable clip of a data set's label file, by clip id."""
-    if dataset == "demo":  # known before the corpus is made
-        return {f"{c.video_id}{manifest.SEPARATOR}{c.clip_id}": c.text for c in DEMO}
-    demand(dataset)
-    own = config["datasets"][dataset]
-    try:
-        found = manifest.read(manifest.label_file(own["root"]), own["label_range"])
-    except manifest.ManifestError as error:
-        raise WorkflowError(f"The data set {dataset} can't be run: {error}")
-    return {clip.clip: clip.text for clip in found.clips}
-
-
-@lru_cache(maxsize=None)
-def shards(dataset, modality):
-    """The clips of each shard, by its number."""
-    parts = manifest.shards(
-        list(clips(dataset)), config["features"]["shards"][modality]
-    )
-    return {str(number): part for number, part in parts.items()}
-
-
-def clips_of(modality):
-    """Function of wildcards: the clips of a shard."""
-    return lambda w: shards(w.dataset, modality)[w.shard]
-
-
-def folder_read(dataset, modality):
-    """Where an extractor finds files that another program wrote; None if it reads the videos."""
-    name, own = features_of(dataset)[modality]
-    reads = extractors.declared(name, "READS")
-    root = config["datasets"][dataset]["root"]
-    return Path(own.get("folder") or Path(root, reads["folder"])) if reads else None
-
-
-@lru_cache(maxsize=None)
-def places(dataset, modality):
-    """Where what an extractor reads of each clip is, or would be, by clip id."""
-    folder = folder_read(dataset, modality)
-    if folder is None:
-        return videos(dataset)
-    name, _ = features_of(dataset)[modality]
-    suffix = extractors.declared(name, "READS")["suffix"]
-    return {
-        clip: str(manifest.clip_path(folder, clip, suffix)) for clip in clips(dataset)
-    }
-
-
-@lru_cache(maxsize=None)
-def videos(dataset):
-    """Where each clip's video is, or would be, by clip id; sound and pictures both ask."""
-    root = config["datasets"][dataset]["root"]
-    return {clip: str(manifest.video_path(root, clip)) for clip in clips(dataset)}
-
-
-def sources_of(modality):
-    """Function of wildcards: where what an extractor reads of each clip of a shard is, or would be."""
-
-    def paths(wildcards):
-        where = places(wildcards.dataset, modality)
-        return [where[clip] for clip in clips_of(modality)(wildcards)]
-
-    return paths
-
-
-def inputs_of(modality):
-    """Function of wildcards: files that a shard needs: of the clips, those that exist; models.
-
-    Videos of the demo need not be there yet.
-    """
-
-    def paths(wildcards):
-        dataset, found = wildcards.dataset, sources_of(modality)(wildcards)
-        made = dataset == "demo" and folder_read(dataset, modality) is None
-        name, own = features_of(dataset)[modality]
-        models = [own[key] for key in marked(name, "file") if own[key]]
-        if marked(name, "encoder"):
-            models.append(f"results/{dataset}/{modality}_encoder.json")
-        return [path for path in found if made or os.path.isfile(path)] + models
-
-    return paths
-
-
-def code_of(modality):
-    """Function of wildcards: checksum of the code that an extraction runs, of extractors the chosen one's."""
-    return lambda w: code("extract", f"features/{features_of(w.dataset)[modality][0]}")
-
-
-def extraction(modality, key):
-    """Function of wildcards: the extractor of a modality (0) or its settings (1)."""
-    return lambda w: features_of(w.dataset)[modality][key]
-
-
-def shard_files(modality):
-    """Function of wildcards: all shards of a modality, none if the data set lacks it."""
-
-    def paths(wildcards):
-        if modality not in features_of(wildcards.dataset):
-            return []
-        numbers = shards(wildcards.dataset, modality)
-        return [
-            f"results/{wildcards.dataset}/shards/{modality}-{number}.h5"
-            for number in numbers
-        ]
-
-    return paths

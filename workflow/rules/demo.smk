@@ -26,6 +26,7 @@ rule demo_labels:
         "results/demo/corpus/label.csv",
     log:
         "results/demo/logs/demo_labels.log",
+    localrule: True
     params:
         code=code("demo/corpus"),
         clips=[vars(c) for c in DEMO],

@@ -49,6 +49,7 @@ rule manifest:
         refused="results/{dataset}/refused.csv",
     log:
         "results/{dataset}/logs/manifest.log",
+    localrule: True
     params:
         code=code("manifest"),
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
@@ -65,6 +66,7 @@ rule encoder:
         "results/{dataset}/logs/{modality}_encoder.log",
     wildcard_constraints:
         modality="|".join(MODALITIES),
+    localrule: True
     params:
         code=code("features/hub"),
         encoder=lambda w: encoders_of(w.dataset)[w.modality],
@@ -91,7 +93,7 @@ rule extract_text:
         modality="text",
         extractor=extraction("text", 0),
         settings=lambda w: {
-            "encoder": text_encoder_of(w),
+            "encoder": config["datasets"][w.dataset]["text_encoder"],
             **extraction("text", 1)(w),
         },
         clips=clips_of("text"),
@@ -169,6 +171,7 @@ rule quarantine:
         "results/{dataset}/logs/quarantine.log",
     wildcard_constraints:
         dataset=of_source("raw"),
+    localrule: True
     params:
         code=code("extract"),
     script:

@@ -53,6 +53,7 @@ rule consistency:
         "results/{dataset}/subsets.csv",
     log:
         "results/{dataset}/logs/consistency.log",
+    localrule: True
     params:
         code=code("consistency", "store"),
         rule=config["consistency"]["rule"],
@@ -100,6 +101,7 @@ rule table:
         ),
     log:
         "results/{dataset}/logs/{table}.log",
+    localrule: True
     params:
         code=code("tables"),
     script:
@@ -126,6 +128,7 @@ rule report:
         ),
     log:
         "results/{dataset}/logs/report.log",
+    localrule: True
     params:
         code=code("report"),
         variant=config["tables"]["table"][0],
@@ -154,6 +157,7 @@ rule provenance:
         ),
     log:
         "results/{dataset}/logs/provenance.log",
+    localrule: True
     params:
         code=code("provenance"),
         config=lambda w: settings_of(w.dataset),

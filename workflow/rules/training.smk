@@ -19,8 +19,6 @@ rule pretrain:
         device=config["device"],
     params:
         code=code("pretrain", "features/hub"),
-        has0=lambda w: config["datasets"][w.dataset]["has0"],
-        text_encoder=text_encoder_of,
         stage=lambda w: stage1(w.dataset, w.variant),
     script:
         "../scripts/pretrain.py"
@@ -45,7 +43,6 @@ rule finetune:
         device=config["device"],
     params:
         code=code("finetune", "features/hub"),
-        model=lambda w: stage2_model(w.dataset, w.variant),
-        settings=lambda w: settings("finetune", w.dataset, w.variant),
+        stage=lambda w: stage2(w.dataset, w.variant),
     script:
         "../scripts/finetune.py"

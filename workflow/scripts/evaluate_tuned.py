@@ -1,0 +1,19 @@
+import job
+
+job.start(snakemake)
+
+from cmc import evaluate, tuning
+
+source, result = snakemake.input, snakemake.output
+place = snakemake.params.points.index(tuning.chosen(source.tuning))
+evaluate.run(
+    source.features,
+    source.pretrained[place],
+    source.finetuned[place],
+    source.subsets,
+    result.predictions,
+    result.metrics,
+    name=snakemake.wildcards.dataset,
+    variant=f"tuned{snakemake.wildcards.on_test}",
+    device=job.device(snakemake.resources.device),
+)

@@ -1,0 +1,14 @@
+import itertools
+
+import job
+
+job.start(snakemake)
+
+from cmc import tuning
+
+params = snakemake.params
+score = tuning.on_test if snakemake.wildcards.on_test else tuning.on_validation
+runs = zip(itertools.product(params.points, params.seeds), map(score, snakemake.input.runs), strict=True)
+ranked = tuning.rank(params.points, dict(runs), params.by)
+tuning.write(ranked, snakemake.output[0])
+print(tuning.show(ranked, params.by), end="", flush=True)
