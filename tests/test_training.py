@@ -14,7 +14,7 @@ import torch
 from synthetic import WIDTHS, write_features
 from transformers import BertConfig, BertModel
 
-from cmc import MODALITIES, checkpoint, dataset, encoder, evaluate, finetune, pretrain, train
+from cmc import MODALITIES, checkpoint, dataset, encoder, evaluate, finetune, metrics, pretrain, train
 from cmc.features import hub
 from cmc.model import Dimensions, MultimodalModel
 
@@ -82,6 +82,16 @@ def test_diagnostics_of_each_epoch_stand_beside_the_checkpoint(tmp_path, feature
         assert {"train_loss_contrastive", "lr", "seconds"} <= set(table)
         assert (table["seconds"] > 0).all() and (table["lr"] == 1e-3).all()
     assert "seconds" not in checkpoint.load(pretrained)[2]["history"][0]
+
+
+def test_validation_scores_in_the_history_are_those_of_the_kept_weights(tmp_path, features, pretrained):
+    run_finetune(features, pretrained, tmp_path / "f.safetensors")
+    tensors, _, meta = checkpoint.load(tmp_path / "f.safetensors")
+    kept = meta["history"][meta["best_epoch"] - 1]
+    valid = dataset.load(features, "valid")
+    logits = evaluate.multimodal_outputs(valid, tensors, meta).logits.numpy()
+    scores = metrics.evaluate(logits, valid.classes("M").numpy(), meta["recipe"]["has0"])
+    assert (kept["validation_acc2"], kept["validation_f1"]) == (scores["acc2"], scores["f1"])
 
 
 def test_modalities_keep_their_order_through_a_checkpoint(features, pretrained):

@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import shlex
 import sys
 from functools import lru_cache
@@ -70,8 +69,8 @@ def nested(settings):
 
 
 def points():
-    """Name -> settings of each point of the tuning grid; a name, like layers5-heads4, is that of its folder."""
-    grid = config["tuning"]["grid"]
+    """Name -> settings of each point of the tuning grid; a name, like heads4-layers5, is that of its folder."""
+    grid = dict(sorted(config["tuning"]["grid"].items()))
     shape = Draft202012Validator(
         SCHEMA["$defs"]["variant"] | {"$defs": SCHEMA["$defs"]}
     )
@@ -98,7 +97,8 @@ TUNED = ("tuned", "tuned_on_test")  # the best point: by validation, by test
 
 wildcard_constraints:
     dataset="|".join(config["datasets"]),
-    variant="|".join(map(re.escape, [*config["variants"], *GRID])),
+    # a pattern, not all names: those of a grid would make every file's match slow
+    variant=rf"(?!({'|'.join(TUNED)})/)[A-Za-z0-9][A-Za-z0-9_.-]*",
     table="|".join(config["tables"]),
     seed=r"\d+",
     shard=r"\d+",
@@ -179,6 +179,16 @@ def merged(base, *changes):
     }
 
 
+def known(variant):
+    """The variant, or point of the grid, if there is one of that name."""
+    if variant not in config["variants"] and variant not in GRID:
+        raise WorkflowError(
+            f"There is no variant {variant}; there are {', '.join(config['variants'])},"
+            f" and the points of tuning.grid, like {next(iter(GRID))}"
+        )
+    return variant
+
+
 @lru_cache(maxsize=None)
 def settings(section, dataset, variant):
     """The settings of `model`, `pretrain` or `finetune` for a data set and a variant, or a point of the grid."""
@@ -187,7 +197,7 @@ def settings(section, dataset, variant):
         variant = config["tuning"]["variant"]
     layers = (
         own,
-        config["variants"][variant],
+        config["variants"][known(variant)],
         own.get("variants", {}).get(variant, {}),
         point,
     )
@@ -285,9 +295,8 @@ def owners(dataset):
 
 def pretrained(dataset, variant, seed):
     """Stage 1's checkpoint for a variant."""
-    return (
-        f"results/{dataset}/{owners(dataset)[variant]}/seed{seed}/pretrain.safetensors"
-    )
+    owner = owners(dataset)[known(variant)]
+    return f"results/{dataset}/{owner}/seed{seed}/pretrain.safetensors"
 
 
 def growing(amount):
