@@ -74,9 +74,9 @@ def test_grids_that_cannot_be_ranked(by_point, message):
 def test_a_choice_is_read_as_it_was_written(tmp_path):
     names = {"007": {"model.layers": 7}, "1e3": {"model.layers": 3}}  # not to be taken for numbers
     ranked = tuning.rank(names, {("007", 1): scores(0.123456), ("1e3", 1): scores(0.123457)}, "acc2")
-    tuning.write(ranked, tmp_path / "tuning.csv")
-    assert tuning.chosen(tmp_path / "tuning.csv") == "1e3"
-    table = pd.read_csv(tmp_path / "tuning.csv")
+    tuning.write(ranked, tmp_path / "t.csv")
+    assert tuning.chosen(tmp_path / "t.csv") == "1e3"
+    table = pd.read_csv(tmp_path / "t.csv")
     assert table["acc2_mean"].tolist() == [12.35, 12.35] and table["acc2_std"].isna().all()
     assert "1e3" in tuning.show(ranked, "acc2").splitlines()[0]
 
@@ -106,7 +106,7 @@ SMALL = merged(
                 "finetune.lr": [1.0e-3, 5.0e-2],
             }
         },
-        "tables": {"tuned": ["cmc", "tuned", "tuned_on_test"]},
+        "tables": {"tuned": ["cmc", "tuned_on_validation", "tuned_on_test"]},
     },
 )
 TARGET = "results/demo/tuned.csv"
@@ -123,19 +123,19 @@ def test_what_is_evaluated_is_the_point_that_was_chosen(tuned):
     folder, said = tuned
     demo = folder / "results/demo"
     table = pd.read_csv(demo / "tuned.csv")
-    assert table["model"].unique()[:3].tolist() == ["cmc", "tuned", "tuned_on_test"]
-    for suffix in ("", "_on_test"):
-        ranked = pd.read_csv(demo / f"tuning{suffix}.csv")
+    assert table["model"].unique()[:3].tolist() == SMALL["tables"]["tuned"]
+    for split in ("validation", "test"):
+        ranked = pd.read_csv(demo / f"tuning_on_{split}.csv")
         assert sorted(ranked["point"]) == sorted(NAMES) and ranked["seeds"].tolist() == [2, 2]
         assert ranked["acc2_mean"].is_monotonic_decreasing
         for seed in SMALL["seeds"]:
             one, other = (
                 demo / f"{name}/seed{seed}/predictions.csv"
-                for name in (f"tuned{suffix}", ranked["point"].iloc[0])
+                for name in (f"tuned_on_{split}", ranked["point"].iloc[0])
             )
             assert one.read_bytes() == other.read_bytes()
-        own = table[(table["model"] == f"tuned{suffix}") & (table["subset"] == "test")].iloc[0]
-        if suffix:
+        own = table[(table["model"] == f"tuned_on_{split}") & (table["subset"] == "test")].iloc[0]
+        if split == "test":
             assert own["acc2_mean"] == pytest.approx(ranked["acc2_mean"].iloc[0])
     assert "acc2" in said and NAMES[0] in said
 
@@ -170,12 +170,12 @@ def test_another_measure_trains_nothing(tuned):
         ),
         ({"tuning": {"grid": {"model.layers": [0.5]}}}, "tuning.grid.model.layers: 0.5 is not of type"),
         ({"tuning": {"variant": "mine"}}, "tuning.variant names unknown variants: mine"),
-        ({"tables": {"table": ["tuned"]}}, "first variant can't be tuned"),
+        ({"tables": {"table": ["tuned_on_test"]}}, "first variant can't be tuned_on_test"),
         (
             {"variants": {"classifier_dropout0.0-heads1-layers1": {}}},
             "classifier_dropout0.0-heads1-layers1 is the name of a point",
         ),
-        ({"variants": {"tuned": {}}}, "variants: .*tuned"),
+        ({"variants": {"tuned_on_test": {}}}, "variants: .*tuned_on_test"),
     ],
 )
 def test_mistakes_in_the_config(tmp_path, change, message):

@@ -92,7 +92,7 @@ def points():
 
 
 GRID = points()
-TUNED = ("tuned", "tuned_on_test")  # the best point: by validation, by test
+TUNED = ("tuned_on_validation", "tuned_on_test")  # the grid's best point
 
 
 wildcard_constraints:

@@ -1,4 +1,9 @@
-# Tuning: every point of a grid is trained like a variant; the best by the validation split is the variant `tuned`.
+# Tuning: every point of a grid is trained like a variant; the best by the validation (or, as published, the test) split
+# is the variant `tuned_on_validation` (`tuned_on_test`).
+
+
+# where the scores of a point and seed on a split are
+SCORED_IN = {"validation": "finetune.json", "test": "metrics.json"}
 
 
 def of_points(file):
@@ -13,17 +18,17 @@ def of_points(file):
 
 rule tuning:
     input:
-        runs=lambda w: of_points("metrics.json" if w.on_test else "finetune.json"),
+        runs=lambda w: of_points(SCORED_IN[w.split]),
     output:
         report(
-            "results/{dataset}/tuning{on_test}.csv",
+            "results/{dataset}/tuning_on_{split}.csv",
             caption="../report/tuning.rst",
             category="{dataset}",
         ),
     log:
-        "results/{dataset}/logs/tuning{on_test}.log",
+        "results/{dataset}/logs/tuning_on_{split}.log",
     wildcard_constraints:
-        on_test="(_on_test)?",
+        split="|".join(SCORED_IN),
     localrule: True
     params:
         code=code("tuning"),
@@ -38,20 +43,20 @@ rule evaluate_tuned:
     input:
         features="results/{dataset}/features.h5",
         subsets="results/{dataset}/subsets.csv",
-        tuning="results/{dataset}/tuning{on_test}.csv",
+        tuning="results/{dataset}/tuning_on_{split}.csv",
         pretrained=lambda w: [pretrained(w.dataset, p, w.seed) for p in GRID],
         finetuned=expand(
             "results/{{dataset}}/{point}/seed{{seed}}/finetune.safetensors", point=GRID
         ),
     output:
-        predictions="results/{dataset}/tuned{on_test}/seed{seed}/predictions.csv",
-        metrics="results/{dataset}/tuned{on_test}/seed{seed}/metrics.json",
+        predictions="results/{dataset}/tuned_on_{split}/seed{seed}/predictions.csv",
+        metrics="results/{dataset}/tuned_on_{split}/seed{seed}/metrics.json",
     log:
-        "results/{dataset}/logs/evaluate-tuned{on_test}-{seed}.log",
+        "results/{dataset}/logs/evaluate-tuned_on_{split}-{seed}.log",
     benchmark:
-        "results/{dataset}/benchmarks/evaluate-tuned{on_test}-{seed}.tsv"
+        "results/{dataset}/benchmarks/evaluate-tuned_on_{split}-{seed}.tsv"
     wildcard_constraints:
-        on_test="(_on_test)?",
+        split="|".join(SCORED_IN),
     threads: config["threads"]["train"]
     resources:
         mem_mb=growing(4000),

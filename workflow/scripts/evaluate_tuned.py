@@ -14,6 +14,6 @@ evaluate.run(
     result.predictions,
     result.metrics,
     name=snakemake.wildcards.dataset,
-    variant=f"tuned{snakemake.wildcards.on_test}",
+    variant=f"tuned_on_{snakemake.wildcards.split}",
     device=job.device(snakemake.resources.device),
 )

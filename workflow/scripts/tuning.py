@@ -7,7 +7,7 @@ job.start(snakemake)
 from cmc import tuning
 
 params = snakemake.params
-score = tuning.on_test if snakemake.wildcards.on_test else tuning.on_validation
+score = {"validation": tuning.on_validation, "test": tuning.on_test}[snakemake.wildcards.split]
 runs = zip(itertools.product(params.points, params.seeds), map(score, snakemake.input.runs), strict=True)
 ranked = tuning.rank(params.points, dict(runs), params.by)
 tuning.write(ranked, snakemake.output[0])
