@@ -1,6 +1,7 @@
 """Checkpoints: tensors in a safetensors file, and beside it a JSON that says what they are."""
 
 import json
+import shutil
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +45,7 @@ def save(path: str | Path, tensors: dict[str, Tensor], dims: Dimensions, **meta:
     with files.whole(path) as weights, files.whole(path.with_suffix(".json")) as description:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, weights)
         description.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+        shutil.copymode(description, weights)  # safetensors lets nobody but the owner read
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], Dimensions, dict[str, Any]]:

@@ -10,9 +10,8 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from pathlib import Path
 
 from cmc import SPLITS, files
@@ -21,6 +20,7 @@ log = logging.getLogger(__name__)
 
 LABEL_FILES = ("label.csv", "meta.csv")
 EXTENSIONS = (".mp4", ".mkv", ".avi", ".mov", ".webm")  # or in upper case
+SPELLINGS = [spelling for extension in EXTENSIONS for spelling in (extension, extension.upper())]
 LONGEST_NAME = 255 - max(map(len, EXTENSIONS))  # bytes that file systems take, less the extension
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # that are not the comma
 REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
@@ -221,29 +221,33 @@ def number(text: str, column: str, label_range: tuple[float, float]) -> float:
     return value
 
 
-def videos(root: str | Path, clips: Iterable[str]) -> dict[str, str]:
-    """Where each clip's video is: <root>/Raw/<video>/<clip>.<extension>; the .mp4 name if there is none.
+def video_path(root: str | Path, clip: str, realpath: Callable[[str], str] = os.path.realpath) -> str:
+    """Where a clip's video is: <root>/Raw/<video>/<clip>.<extension>; the .mp4 name if there is none.
+
+    Parameters
+    ----------
+    root : path
+    clip : str
+    realpath : callable
+        `os.path.realpath`, or one that remembers the root and the folders, where many clips are asked for.
 
     Raises
     ------
     ManifestError
-        If a file or its folder is a link that leads out of the root.
+        If the file or its folder is a link that leads out of the root.
     """
-    spellings = [spelling for extension in EXTENSIONS for spelling in (extension, extension.upper())]
-    inside, real = os.path.join(os.path.realpath(root), ""), lru_cache(None)(os.path.realpath)
-    found = {}
-    for clip in clips:
-        video, name = clip.split(SEPARATOR, 1)
-        folder = os.path.join(root, "Raw", video)
-        stem = os.path.join(folder, name)
-        path = next(filter(os.path.isfile, map(stem.__add__, spellings)), stem + ".mp4")
-        target = real(path) if os.path.islink(path) else os.path.join(real(folder), "")
-        if not target.startswith(inside):
-            raise ManifestError(
-                f"{path} leads out of {root}, to {real(path)}; copy the video in, or make {root} itself the link"
-            )
-        found[clip] = path
-    return found
+    video, name = clip.split(SEPARATOR, 1)
+    root = str(Path(root))  # without ./ and //
+    folder = os.path.join(root, "Raw", video)
+    stem = os.path.join(folder, name)
+    path = next(filter(os.path.isfile, map(stem.__add__, SPELLINGS)), stem + ".mp4")
+    target = os.path.realpath(path) if os.path.islink(path) else os.path.join(realpath(folder), "")
+    if not target.startswith(os.path.join(realpath(root), "")):
+        raise ManifestError(
+            f"{path} leads out of {root}, to {os.path.realpath(path)}; copy the video in, or make {root} "
+            "itself the link"
+        )
+    return path
 
 
 def clip_path(folder: str | Path, clip: str, suffix: str) -> Path:

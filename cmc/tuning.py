@@ -66,8 +66,8 @@ def rank(points: Mapping[str, Mapping], runs: Mapping[Run, Mapping[str, float]],
     runs : mapping
         (point, seed) -> scores, as `on_validation` and `on_test` give them.
     by : {'acc2', 'f1'}
-        The higher its mean over the seeds, the better. Equal ones stand by their loss if there is one, then in
-        the order of `points`.
+        The higher its mean over the seeds, the better. Equal ones stand by their loss if there is one, then by
+        name.
 
     Returns
     -------
@@ -82,25 +82,27 @@ def rank(points: Mapping[str, Mapping], runs: Mapping[Run, Mapping[str, float]],
     """
     if not points:
         raise ValueError("the grid has no point; tuning.grid needs settings with a value each at least")
-    rows = [{"point": point, **settings, **means(point, runs, by)} for point, settings in points.items()]
-    if uneven := [row for row in rows if row["seeds"] != rows[0]["seeds"]]:
-        raise ValueError(
-            f"point {uneven[0]['point']} has {uneven[0]['seeds']} seeds, {rows[0]['point']} {rows[0]['seeds']}"
-        )
-    order = sorted(rows, key=lambda row: (-row[f"{by}_mean"], row.get("loss_mean", 0.0)))
+    seeds = {point: {seed for name, seed in runs if name == point} for point in points}
+    first, wanted = next(iter(seeds.items()))
+    for point, own in seeds.items():
+        if not own or own != wanted:
+            raise ValueError(f"point {point} has the seeds {sorted(own)}, {first} {sorted(wanted)}")
+    rows = [{"point": point, **settings, **means(point, runs)} for point, settings in points.items()]
+    # rounded: sums of equal scores in another order differ in the last digit
+    order = sorted(
+        rows, key=lambda row: (-round(row[f"{by}_mean"], 9), row.get("loss_mean", 0.0), row["point"])
+    )
     return pd.DataFrame({"rank": place, **row} for place, row in enumerate(order, start=1))
 
 
-def means(point: str, runs: Mapping[Run, Mapping[str, float]], by: str) -> dict[str, float]:
+def means(point: str, runs: Mapping[Run, Mapping[str, float]]) -> dict[str, float]:
     """How many seeds a point has, and mean and spread of each score over them."""
     own = [scores for (name, _), scores in runs.items() if name == point]
-    if not own:
-        raise ValueError(f"point {point} of the grid has no run")
     result = {"seeds": len(own)}
     for name in own[0]:
         values = np.array([scores[name] for scores in own]) * (PERCENT if name in PERCENTAGES else 1)
-        if name == by and not np.isfinite(values).all():
-            raise ValueError(f"point {point} has a seed without {by}: {values.tolist()}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"point {point} has a seed whose {name} is not finite: {values.tolist()}")
         result[f"{name}_mean"] = float(values.mean())
         result[f"{name}_std"] = float(values.std(ddof=1)) if len(own) > 1 else math.nan
     return result

@@ -147,7 +147,7 @@ def test_links_out_of_the_root_are_refused(tmp_path, link, there):
     elif there:
         outside.touch()
     with pytest.raises(manifest.ManifestError, match=r"leads out of .*secret.* copy the video in"):
-        manifest.videos(tmp_path / "data", ["v$_$1"])
+        manifest.video_path(tmp_path / "data", "v$_$1")
 
 
 def test_links_within_the_root_and_a_root_that_is_a_link_are_fine(tmp_path):
@@ -156,9 +156,17 @@ def test_links_within_the_root_and_a_root_that_is_a_link_are_fine(tmp_path):
     (tmp_path / "disk" / "Raw" / "v" / "2.mp4").symlink_to("1.mp4")
     (tmp_path / "disk" / "Raw" / "v" / "loop.mp4").symlink_to("loop.mp4")
     (tmp_path / "data").symlink_to(tmp_path / "disk")
-    clips = [f"v$_${name}" for name in ("1", "2", "loop", "missing")]
-    videos = manifest.videos(tmp_path / "data", clips)
-    assert videos == {clip: str(tmp_path / f"data/Raw/v/{clip[4:]}.mp4") for clip in clips}
+    for name in ("1", "2", "loop", "missing"):
+        assert manifest.video_path(tmp_path / "data", f"v$_${name}") == str(
+            tmp_path / f"data/Raw/v/{name}.mp4"
+        )
+
+
+@pytest.mark.parametrize("root", ["data", "./data", ".//data", "data/", "data/."])
+def test_one_root_in_other_words_is_the_same_path(tmp_path, monkeypatch, root):
+    """Paths are names of workflow files, which a ./ more would make other files."""
+    monkeypatch.chdir(tmp_path)
+    assert manifest.video_path(root, "v$_$1") == "data/Raw/v/1.mp4"
 
 
 @pytest.mark.parametrize("extension", [".mp4", ".mkv", ".avi", ".mov", ".webm"])
@@ -166,9 +174,8 @@ def test_other_extensions_are_found_in_either_case(tmp_path, extension):
     (tmp_path / "Raw" / "v").mkdir(parents=True)
     for clip, spelling in {"1.2": extension, "NA": extension.upper()}.items():
         (tmp_path / "Raw" / "v" / f"{clip}{spelling}").touch()
-        found = manifest.videos(tmp_path, [f"v$_${clip}"])
-        assert found == {f"v$_${clip}": str(tmp_path / f"Raw/v/{clip}{spelling}")}
-    assert manifest.videos(tmp_path, ["v$_$2"]) == {"v$_$2": str(tmp_path / "Raw/v/2.mp4")}
+        assert manifest.video_path(tmp_path, f"v$_${clip}") == str(tmp_path / f"Raw/v/{clip}{spelling}")
+    assert manifest.video_path(tmp_path, "v$_$2") == str(tmp_path / "Raw/v/2.mp4")
 
 
 def test_shards_hold_each_clip_once_and_stay_put():

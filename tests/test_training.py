@@ -67,6 +67,9 @@ def test_checkpoint_says_what_it_is(features, pretrained):
     assert all(np.isfinite(list(record.values())).all() for record in meta["history"])
     assert tensors["labels.train"].shape == (3, 24, 3)
     torch.testing.assert_close(tensors["labels.train"].sum(dim=-1), torch.ones(3, 24))
+    assert (
+        pretrained.stat().st_mode == pretrained.with_suffix(".json").stat().st_mode
+    )  # a group may share them
 
 
 def test_diagnostics_of_each_epoch_stand_beside_the_checkpoint(tmp_path, features, pretrained):

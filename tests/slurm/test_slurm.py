@@ -107,3 +107,9 @@ def test_the_demo_with_all_that_goes_wrong(slurm, tmp_path):
     assert "exceeded memory limit" in slurm_logs  # and yet the table is there: the next attempt had more
     assert ("TIMEOUT", "train", "1") in states and ("COMPLETED", "train", "2") in states
     assert ("COMPLETED", "main", "60") in states  # extraction
+
+    points = {"model.layers": [1], "model.heads": [4], "model.classifier_dropout": [0.1]}
+    grid = {"tuning": {"grid": points | {"finetune.lr": [1.0e-3, 5.0e-4]}}}
+    run = start(tmp_path, "results/demo/tuned.csv", config=long | grid)  # the grid's points share stage 1
+    assert run.wait() == 0, (tmp_path / "run.log").read_text()[-5000:]
+    assert "tuned_on_validation" in (tmp_path / "results/demo/tuned.csv").read_text()

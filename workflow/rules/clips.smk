@@ -100,31 +100,28 @@ def folder_read(dataset, modality):
     return Path(own.get("folder") or Path(root, reads["folder"])) if reads else None
 
 
-@lru_cache(maxsize=None)
-def places(dataset, modality):
-    """Where what an extractor reads of each clip is, or would be, by clip id."""
-    folder = folder_read(dataset, modality)
-    if folder is None:
-        return videos(dataset)
-    name, _ = features_of(dataset)[modality]
-    suffix = extractors.declared(name, "READS")["suffix"]
-    return {
-        clip: str(manifest.clip_path(folder, clip, suffix)) for clip in clips(dataset)
-    }
+# asked once a plan: clips share folders, and sound and pictures, inputs and params all ask for each clip's video
+realpath = lru_cache(maxsize=None)(os.path.realpath)
 
 
 @lru_cache(maxsize=None)
-def videos(dataset):
-    """Where each clip's video is, or would be, by clip id; sound and pictures both ask."""
-    return manifest.videos(config["datasets"][dataset]["root"], clips(dataset))
+def video_path(root, clip):
+    return manifest.video_path(root, clip, realpath)
 
 
 def sources_of(modality):
     """Function of wildcards: where what an extractor reads of each clip of a shard is, or would be."""
 
     def paths(wildcards):
-        where = places(wildcards.dataset, modality)
-        return [where[clip] for clip in clips_of(modality)(wildcards)]
+        folder = folder_read(wildcards.dataset, modality)
+        if folder is None:
+            root = config["datasets"][wildcards.dataset]["root"]
+            where = lambda clip: video_path(root, clip)
+        else:
+            name, _ = features_of(wildcards.dataset)[modality]
+            suffix = extractors.declared(name, "READS")["suffix"]
+            where = lambda clip: str(manifest.clip_path(folder, clip, suffix))
+        return [where(clip) for clip in clips_of(modality)(wildcards)]
 
     return paths
 

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shlex
 import sys
 from functools import lru_cache
@@ -68,31 +69,65 @@ def nested(settings):
     return tree
 
 
+def named(point):
+    """Name of a point of the grid, that of its folder: heads4-layers5."""
+    last = [key.rsplit(".", 1)[1] for key in config["tuning"]["grid"]]
+    return "-".join(
+        f"{key if last.count(short) > 1 else short}{value}"
+        for key, value in sorted(point.items())
+        if (short := key.rsplit(".", 1)[1])
+    )
+
+
+def of_stage1(point):
+    """The part of a point's settings that stage 1 depends on."""
+    return {
+        key: value
+        for key, value in point.items()
+        if key.split(".")[0] == "pretrain"
+        or (key.split(".")[0] == "model" and key.split(".")[1] not in STAGE2_MODEL)
+    }
+
+
 def points():
-    """Name -> settings of each point of the tuning grid; a name, like heads4-layers5, is that of its folder."""
-    grid = dict(sorted(config["tuning"]["grid"].items()))
+    """Name -> settings of each point of the tuning grid, in the order of the names."""
     shape = Draft202012Validator(
         SCHEMA["$defs"]["variant"] | {"$defs": SCHEMA["$defs"]}
     )
+    grid = {key: v for key, v in config["tuning"]["grid"].items() if v is not None}
     mistakes = [
         f"  tuning.grid.{told(mistake).lstrip()}"
         for key, values in grid.items()
         for value in values
         for mistake in shape.iter_errors(nested({key: value}))
     ]
-    refuse(list(dict.fromkeys(mistakes)))
-    last = [key.rsplit(".", 1)[1] for key in grid]
-    short = [name if last.count(name) == 1 else key for name, key in zip(last, grid)]
-    return {
-        "-".join(f"{name}{value}" for name, value in zip(short, values)): dict(
-            zip(grid, values)
-        )
-        for values in itertools.product(*grid.values())
-    }
+    refuse(
+        list(dict.fromkeys(mistakes))
+        if grid
+        else ["  tuning.grid: all settings are null"]
+    )
+    every = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+    found, without = {named(point): point for point in every}, config["tuning"][
+        "without"
+    ]
+    wrong = [
+        f"  tuning.grid: {n} is no file name" for n in found if not POINT.fullmatch(n)
+    ]
+    wrong += [
+        f"  tuning.without: the grid has no {n}" for n in without if n not in found
+    ]
+    if set(found) <= set(without):
+        wrong.append("  tuning: the grid has no point left")
+    refuse(wrong[:5])
+    return {name: found[name] for name in sorted(found) if name not in without}
 
 
+POINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,180}")
 GRID = points()
+# points that differ in stage 2 alone share a stage 1 under a name of its own
+STAGE1 = {named(part): part for part in map(of_stage1, GRID.values()) if part}
 TUNED = ("tuned_on_validation", "tuned_on_test")  # the grid's best point
+VARIANTS = ", ".join([*sorted(config["variants"]), *TUNED])  # for people
 
 
 wildcard_constraints:
@@ -104,25 +139,25 @@ wildcard_constraints:
     shard=r"\d+",
 
 
-named = {
+mentioned = {
     f"tables.{table}": set(variants) - {*TUNED, *GRID}
     for table, variants in config["tables"].items()
 }
-named |= {
+mentioned |= {
     f"datasets.{d}.variants": set(own.get("variants", {}))
     for d, own in config["datasets"].items()
 }
-named |= {"tuning.variant": {config["tuning"]["variant"]}}
+mentioned |= {"tuning.variant": {config["tuning"]["variant"]}}
 refuse(
     [
-        f"  {place} names unknown variants: {', '.join(sorted(unknown))}"
-        for place, variants in named.items()
+        f"  {place} names unknown variants: {', '.join(sorted(unknown))}; there are {VARIANTS}"
+        for place, variants in mentioned.items()
         if (unknown := variants - set(config["variants"]))
     ]
 )
 if (first := config["tables"]["table"][0]) not in config["variants"]:
     refuse([f"  tables.table: its first variant can't be {first}; put it second"])
-if both := set(GRID) & set(config["variants"]):
+if both := {*GRID, *STAGE1} & set(config["variants"]):
     refuse([f"  variants: {min(both)} is the name of a point of tuning.grid"])
 
 
@@ -179,27 +214,21 @@ def merged(base, *changes):
     }
 
 
-def known(variant):
-    """The variant, or point of the grid, if there is one of that name."""
-    if variant not in config["variants"] and variant not in GRID:
-        raise WorkflowError(
-            f"There is no variant {variant}; there are {', '.join(config['variants'])},"
-            f" and the points of tuning.grid, like {next(iter(GRID))}"
-        )
-    return variant
-
-
 @lru_cache(maxsize=None)
 def settings(section, dataset, variant):
     """The settings of `model`, `pretrain` or `finetune` for a data set and a variant, or a point of the grid."""
-    own, point = config["datasets"][dataset], nested(GRID.get(variant, {}))
-    if variant in (*GRID, *TUNED):
+    own, point = config["datasets"][dataset], GRID.get(variant, STAGE1.get(variant))
+    if point is not None or variant in TUNED:
         variant = config["tuning"]["variant"]
+    if variant not in config["variants"]:
+        raise WorkflowError(
+            f"There is no variant {variant}; there are {VARIANTS}, and points of tuning.grid"
+        )
     layers = (
         own,
-        config["variants"][known(variant)],
+        config["variants"][variant],
         own.get("variants", {}).get(variant, {}),
-        point,
+        nested(point or {}),
     )
     return merged(config[section], *(layer.get(section, {}) for layer in layers))
 
@@ -241,22 +270,23 @@ def settings_of(dataset):
 def compared(dataset, table):
     """The variants of a table that a data set can have: some need unimodal labels."""
     annotated = config["datasets"][dataset].get("unimodal_labels", True)
-    stages = ("pretrain", "finetune")
-    return [
-        variant
-        for variant in config["tables"][table]
-        if annotated
-        or all(
-            settings(stage, dataset, variant)["labels"] != "annotated"
-            for stage in stages
-        )
-    ]
+    needs = lambda variant: any(
+        settings(stage, dataset, one)["labels"] == "annotated"
+        for stage in ("pretrain", "finetune")
+        for one in (GRID if variant in TUNED else [variant])
+    )
+    return [v for v in config["tables"][table] if annotated or not needs(v)]
 
 
 @lru_cache(maxsize=None)
 def stage1(dataset, variant):
     """All that stage 1 depends on, but for its data and seed."""
     own, model = config["datasets"][dataset], settings("model", dataset, variant)
+    if model["dim"] % model["heads"]:
+        raise WorkflowError(
+            f"The variant {variant} of {dataset} can't be trained: its dim ({model['dim']}) must be a multiple"
+            f" of heads ({model['heads']})"
+        )
     return {
         "model": {
             key: value
@@ -287,15 +317,15 @@ def owners(dataset):
         config["variants"], key=lambda v: (v != config["tables"]["table"][0], v)
     )
     first = {}
-    return {
-        v: first.setdefault(json.dumps(stage1(dataset, v)), v)
-        for v in [*ordered, *GRID]
-    }
+    return {v: first.setdefault(json.dumps(stage1(dataset, v)), v) for v in ordered}
 
 
 def pretrained(dataset, variant, seed):
-    """Stage 1's checkpoint for a variant."""
-    owner = owners(dataset)[known(variant)]
+    """Stage 1's checkpoint for a variant or a point of the grid."""
+    if variant in GRID:
+        # a name that neither the other points nor variants change
+        variant = named(of_stage1(GRID[variant])) or config["tuning"]["variant"]
+    owner = owners(dataset).get(variant, variant)
     return f"results/{dataset}/{owner}/seed{seed}/pretrain.safetensors"
 
 

@@ -104,6 +104,7 @@ rule table:
     localrule: True
     params:
         code=code("tables"),
+        variants=lambda w: compared(w.dataset, w.table),
     script:
         "../scripts/table.py"
 

@@ -11,7 +11,7 @@ def of_points(file):
     return expand(
         "results/{{dataset}}/{point}/seed{seed}/{file}",
         point=GRID,
-        seed=config["seeds"],
+        seed=sorted(config["seeds"]),
         file=file,
     )
 
@@ -33,7 +33,7 @@ rule tuning:
     params:
         code=code("tuning"),
         points=GRID,
-        seeds=config["seeds"],
+        seeds=sorted(config["seeds"]),
         by=config["tuning"]["by"],
     script:
         "../scripts/tuning.py"
@@ -52,9 +52,9 @@ rule evaluate_tuned:
         predictions="results/{dataset}/tuned_on_{split}/seed{seed}/predictions.csv",
         metrics="results/{dataset}/tuned_on_{split}/seed{seed}/metrics.json",
     log:
-        "results/{dataset}/logs/evaluate-tuned_on_{split}-{seed}.log",
+        "results/{dataset}/logs/evaluate_tuned-{split}-{seed}.log",
     benchmark:
-        "results/{dataset}/benchmarks/evaluate-tuned_on_{split}-{seed}.tsv"
+        "results/{dataset}/benchmarks/evaluate_tuned-{split}-{seed}.tsv"
     wildcard_constraints:
         split="|".join(SCORED_IN),
     threads: config["threads"]["train"]
