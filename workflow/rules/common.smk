@@ -1,47 +1,17 @@
-# What the rules share: the checked config, settings by data set and variant, checksums of code.
+# What the rules share: settings by data set and variant, checksums of code.
 
 import ast
 import copy
 import gc
 import hashlib
-import itertools
 import json
 import os
-import re
 import shlex
 import sys
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
-from jsonschema import Draft202012Validator
-from snakemake.exceptions import WorkflowError
-
-from cmc import extractors
 from cmc.demo import corpus
-
-SCHEMA = yaml.safe_load(
-    Path(workflow.source_path("../schemas/config.schema.yaml")).read_text()
-)
-SCHEMA["$defs"] |= {f"features_{m}": own for m, own in extractors.schema().items()}
-
-
-def told(mistake):
-    """A mistake in the config: where, what, and for an unknown key those that there are."""
-    place = ".".join(map(str, mistake.absolute_path)) or "config"
-    known = mistake.schema.get("properties") if isinstance(mistake.schema, dict) else {}
-    unknown = mistake.validator == "additionalProperties"
-    hint = f"; there are {', '.join(sorted(known)) or 'none'}" if unknown else ""
-    return f"  {place}: {mistake.message}{hint}"
-
-
-def refuse(mistakes):
-    if mistakes:
-        raise WorkflowError("\n".join(["The config has mistakes:", *mistakes]))
-
-
-mistakes = Draft202012Validator(SCHEMA).iter_errors(config)
-refuse([told(mistake) for mistake in sorted(mistakes, key=str)])
 
 # A plan is millions of small objects that all stay: looking for garbage among them takes an eighth of its time.
 gc.set_threshold(200_000, 20, 20)
@@ -52,82 +22,6 @@ os.environ.setdefault("CMC_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
 # relative, so that moving the folder is no change
 PACKAGE = Path(os.path.relpath(workflow.basedir)) / "cmc"
 DEMO = corpus.plan(**config["demo"])
-MODALITIES = list(extractors.EXTRACTORS)
-# the part of `model` that stage 2 alone uses; stage 1 fixes the rest, and it travels with the weights
-STAGE2_MODEL = ("fusion", "router", "top_k", "temperature")
-
-
-def nested(settings):
-    """{"model.layers": 1} as {"model": {"layers": 1}}."""
-    tree = {}
-    for path, value in settings.items():
-        *sections, key = path.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch.setdefault(section, {})
-        branch[key] = value
-    return tree
-
-
-def named(point):
-    """Name of a point of the grid, that of its folder: heads4-layers5."""
-    last = [key.rsplit(".", 1)[1] for key in config["tuning"]["grid"]]
-    return "-".join(
-        f"{key if last.count(short) > 1 else short}{value}"
-        for key, value in sorted(point.items())
-        if (short := key.rsplit(".", 1)[1])
-    )
-
-
-def of_stage1(point):
-    """The part of a point's settings that stage 1 depends on."""
-    return {
-        key: value
-        for key, value in point.items()
-        if key.split(".")[0] == "pretrain"
-        or (key.split(".")[0] == "model" and key.split(".")[1] not in STAGE2_MODEL)
-    }
-
-
-def points():
-    """Name -> settings of each point of the tuning grid, in the order of the names."""
-    shape = Draft202012Validator(
-        SCHEMA["$defs"]["variant"] | {"$defs": SCHEMA["$defs"]}
-    )
-    grid = {key: v for key, v in config["tuning"]["grid"].items() if v is not None}
-    mistakes = [
-        f"  tuning.grid.{told(mistake).lstrip()}"
-        for key, values in grid.items()
-        for value in values
-        for mistake in shape.iter_errors(nested({key: value}))
-    ]
-    refuse(
-        list(dict.fromkeys(mistakes))
-        if grid
-        else ["  tuning.grid: all settings are null"]
-    )
-    every = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
-    found, without = {named(point): point for point in every}, config["tuning"][
-        "without"
-    ]
-    wrong = [
-        f"  tuning.grid: {n} is no file name" for n in found if not POINT.fullmatch(n)
-    ]
-    wrong += [
-        f"  tuning.without: the grid has no {n}" for n in without if n not in found
-    ]
-    if set(found) <= set(without):
-        wrong.append("  tuning: the grid has no point left")
-    refuse(wrong[:5])
-    return {name: found[name] for name in sorted(found) if name not in without}
-
-
-POINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,180}")
-GRID = points()
-# points that differ in stage 2 alone share a stage 1 under a name of its own
-STAGE1 = {named(part): part for part in map(of_stage1, GRID.values()) if part}
-TUNED = ("tuned_on_validation", "tuned_on_test")  # the grid's best point
-VARIANTS = ", ".join([*sorted(config["variants"]), *TUNED])  # for people
 
 
 wildcard_constraints:
@@ -137,28 +31,6 @@ wildcard_constraints:
     table="|".join(config["tables"]),
     seed=r"\d+",
     shard=r"\d+",
-
-
-mentioned = {
-    f"tables.{table}": set(variants) - {*TUNED, *GRID}
-    for table, variants in config["tables"].items()
-}
-mentioned |= {
-    f"datasets.{d}.variants": set(own.get("variants", {}))
-    for d, own in config["datasets"].items()
-}
-mentioned |= {"tuning.variant": {config["tuning"]["variant"]}}
-refuse(
-    [
-        f"  {place} names unknown variants: {', '.join(sorted(unknown))}; there are {VARIANTS}"
-        for place, variants in mentioned.items()
-        if (unknown := variants - set(config["variants"]))
-    ]
-)
-if (first := config["tables"]["table"][0]) not in config["variants"]:
-    refuse([f"  tables.table: its first variant can't be {first}; put it second"])
-if both := {*GRID, *STAGE1} & set(config["variants"]):
-    refuse([f"  variants: {min(both)} is the name of a point of tuning.grid"])
 
 
 @lru_cache(maxsize=None)
