@@ -156,7 +156,8 @@ class Finetuning:
             losses.add(self.terms(output, "valid", clips), clips)
             logits.append(output.logits)
         record = self.diagnostics("valid", losses.means(self.valid.clips["clip"].to_numpy()))
-        scores = metrics.evaluate(torch.cat(logits).cpu().numpy(), self.valid.classes("M").numpy(), self.has0)
+        answers = torch.cat(logits).cpu().numpy(), self.targets["valid"].cpu().numpy()
+        scores = metrics.evaluate(*answers, self.has0)
         record |= {f"validation_{name}": scores[name] for name in ("acc2", "f1")}
         improved = record["validation_loss"] < self.best_loss
         if improved:

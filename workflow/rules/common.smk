@@ -27,7 +27,7 @@ DEMO = corpus.plan(**config["demo"])
 wildcard_constraints:
     dataset="|".join(config["datasets"]),
     # a pattern, not all names: those of a grid would make every file's match slow
-    variant=rf"(?!({'|'.join(TUNED)})/)[A-Za-z0-9][A-Za-z0-9_.-]*",
+    variant=rf"(?!({'|'.join(TUNED)})/){NAME}",
     table="|".join(config["tables"]),
     seed=r"\d+",
     shard=r"\d+",

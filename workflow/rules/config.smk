@@ -36,8 +36,9 @@ refuse([told(mistake) for mistake in sorted(mistakes, key=str)])
 MODALITIES = list(extractors.EXTRACTORS)
 # the part of `model` that stage 2 alone uses; stage 1 fixes the rest, and it travels with the weights
 STAGE2_MODEL = ("fusion", "router", "top_k", "temperature")
-# what a point of the grid may be called: a folder, and part of the names of its logs
-POINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,180}$")
+# what variants and points of the grid may be called: a folder, and part of the names of its logs
+NAME = SCHEMA["$defs"]["variant_name"]["pattern"].strip("^$")
+LONGEST_POINT = 181  # characters
 
 
 def nested(settings):
@@ -64,11 +65,11 @@ def named(point):
 
 def of_stage1(point):
     """The part of a point's settings that stage 1 depends on."""
+    others = {f"model.{key}" for key in STAGE2_MODEL}
     return {
         key: value
         for key, value in point.items()
-        if key.split(".")[0] == "pretrain"
-        or (key.split(".")[0] == "model" and key.split(".")[1] not in STAGE2_MODEL)
+        if not key.startswith("finetune.") and key not in others
     }
 
 
@@ -77,18 +78,21 @@ def points():
     grid = {k: v for k, v in config["tuning"]["grid"].items() if v is not None}
     if not grid:
         refuse(["  tuning.grid: all settings are null"])
-    variant = SCHEMA["$defs"]["variant"] | {"$defs": SCHEMA["$defs"]}
+    variant = Draft202012Validator(
+        SCHEMA["$defs"]["variant"] | {"$defs": SCHEMA["$defs"]}
+    )
     mistakes = [
         f"  tuning.grid.{told(mistake).lstrip()}"
         for key, values in grid.items()
         for value in values
-        for mistake in Draft202012Validator(variant).iter_errors(nested({key: value}))
+        for mistake in variant.iter_errors(nested({key: value}))
     ]
     refuse(list(dict.fromkeys(mistakes)))
     every = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
     found = {named(point): point for point in every}
     without = set(config["tuning"]["without"])
-    refuse([f"  tuning.grid: {n} is no file name" for n in found if not POINT.match(n)])
+    bad = [n for n in found if not re.fullmatch(NAME, n) or len(n) > LONGEST_POINT]
+    refuse([f"  tuning.grid: {n} is no file name" for n in bad])
     refuse([f"  tuning.without: the grid has no {n}" for n in without - set(found)])
     if not set(found) - without:
         refuse(["  tuning.without: it leaves no point of the grid"])
