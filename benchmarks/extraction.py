@@ -26,8 +26,8 @@ import av
 import cv2
 import numpy as np
 
-from cmc import extract, extractors, media
 from cmc.demo import corpus, face, film, speech
+from cmc.features import extract, extractors, media
 
 WIDTH, HEIGHT, FPS, SOUND_RATE = 640, 360, film.FPS, 44100
 NOISE = 2.0  # of the camera, standard deviation of 256 levels

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cmc import files, mmsa, official
+from cmc import files
+from cmc.exchange import mmsa, official
 
 CLIPS = {"train": 1368, "valid": 456, "test": 457}
 LONGEST_SECONDS, MEAN_SECONDS, SPREAD = 10.0, 3.7, 0.5  # spread of the logarithm

@@ -19,12 +19,13 @@ import pandas as pd
 import torch
 from transformers import BertConfig, BertModel
 
-from cmc import dataset, encoder, store
-from cmc.attention import CPUAttention
-from cmc.features import Features
-from cmc.finetune import FinetuneSettings, Finetuning
-from cmc.model import Dimensions, MultimodalModel
-from cmc.pretrain import Pretraining, PretrainSettings
+from cmc.features import store
+from cmc.features.contract import Features
+from cmc.models.attention import CPUAttention
+from cmc.models.cmc import Dimensions, MultimodalModel
+from cmc.training import dataset, encoder
+from cmc.training.finetune import FinetuneSettings, Finetuning
+from cmc.training.pretrain import Pretraining, PretrainSettings
 
 CLIPS = {"train": 1368, "valid": 456, "test": 457}
 LONGEST_SECONDS, MEAN_SECONDS, SPREAD = 10.0, 3.7, 0.5  # spread of the logarithm

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from cmc import store
-from cmc.features import Features
+from cmc.features import store
+from cmc.features.contract import Features
 
 WIDTHS = {"text": 6, "audio": 5, "vision": 4}
 SPLITS = {"train": 24, "valid": 9, "test": 9}

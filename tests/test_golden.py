@@ -12,14 +12,16 @@ import pandas as pd
 import pytest
 import torch
 
-from cmc import MODALITIES, metrics, pseudo_labels, published
-from cmc.dataset import Ragged, Split
-from cmc.finetune import FinetuneSettings, Finetuning
-from cmc.losses import supervised_contrastive
-from cmc.model import Dimensions, MultimodalModel, UnimodalModel
-from cmc.pretrain import Pretraining, PretrainSettings
-from cmc.published import convert
-from cmc.sequences import Sequences
+from cmc import MODALITIES, metrics
+from cmc.exchange import published
+from cmc.exchange.published import convert
+from cmc.models.cmc import Dimensions, MultimodalModel, UnimodalModel
+from cmc.models.sequences import Sequences
+from cmc.training import pseudo_labels
+from cmc.training.dataset import Ragged, Split
+from cmc.training.finetune import FinetuneSettings, Finetuning
+from cmc.training.losses import supervised_contrastive
+from cmc.training.pretrain import Pretraining, PretrainSettings
 
 GOLDEN = Path(os.environ.get("CMC_GOLDEN", Path(__file__).parent / "golden"))
 DIMS = json.loads((GOLDEN / "dims.json").read_text())

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cmc.metrics import METRICS, binary, evaluate, evaluate_with_published_fault, polarity
+from cmc.labels import binary, polarity
+from cmc.metrics import METRICS, evaluate, evaluate_with_published_fault
 
 GOLDEN = Path(__file__).parent / "golden"
 RULES = ("nonpositive_positive", "negative_nonnegative")

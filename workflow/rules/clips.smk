@@ -1,7 +1,7 @@
 # What extraction reads: encoders, clips by shard, their videos or files; an error with all that is missing.
 
-from cmc import manifest
-from cmc.features import hub
+from cmc.corpus import manifest
+from cmc import hub
 
 
 def encoders_of(dataset):
@@ -146,7 +146,7 @@ def inputs_of(modality):
 
 def code_of(modality):
     """Function of wildcards: checksum of the code that an extraction runs, of extractors the chosen one's."""
-    return lambda w: code("extract", f"features/{features_of(w.dataset)[modality][0]}")
+    return lambda w: code("features/extract", f"features/extractors/{features_of(w.dataset)[modality][0]}")
 
 
 def extraction(modality, key):

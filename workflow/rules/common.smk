@@ -1,9 +1,7 @@
 # What the rules share: settings by data set and variant, checksums of code.
 
-import ast
 import copy
 import gc
-import hashlib
 import json
 import os
 import shlex
@@ -11,6 +9,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from cmc.code import checksum as code
 from cmc.demo import corpus
 
 # A plan is millions of small objects that all stay: looking for garbage among them takes an eighth of its time.
@@ -31,46 +30,6 @@ wildcard_constraints:
     table="|".join(config["tables"]),
     seed=r"\d+",
     shard=r"\d+",
-
-
-@lru_cache(maxsize=None)
-def code(*modules):
-    """Checksum of the code that a stage runs, so that it reruns when that changes: modules, and what they import.
-
-    An import inside a function does not count: it is there since not every caller needs it.
-    """
-    found, todo = set(), [PACKAGE / f"{module}.py" for module in modules]
-    while todo:
-        path = todo.pop()
-        if path not in found:
-            found.add(path)
-            todo += imported(path)
-    total = hashlib.sha256()
-    for path in sorted(found):
-        total.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes())
-    return total.hexdigest()
-
-
-@lru_cache(maxsize=None)
-def imported(path):
-    """Files of the package that a module of it imports when it is itself imported."""
-    names = set()
-    for node in ast.parse(path.read_text()).body:
-        if (
-            isinstance(node, ast.ImportFrom)
-            and (node.module or "").split(".")[0] == "cmc"
-        ):
-            names |= {
-                node.module,
-                *(f"{node.module}.{alias.name}" for alias in node.names),
-            }
-    stems = [PACKAGE.joinpath(*name.split(".")[1:]) for name in names]
-    return [
-        f
-        for stem in stems
-        for f in (stem.with_suffix(".py"), stem / "__init__.py")
-        if f.is_file()
-    ]
 
 
 def merged(base, *changes):

@@ -51,7 +51,7 @@ rule manifest:
         "results/{dataset}/logs/manifest.log",
     localrule: True
     params:
-        code=code("manifest"),
+        code=code("corpus/manifest"),
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
     script:
         "../scripts/manifest.py"
@@ -68,7 +68,7 @@ rule encoder:
         modality="|".join(MODALITIES),
     localrule: True
     params:
-        code=code("features/hub"),
+        code=code("hub"),
         encoder=lambda w: encoders_of(w.dataset)[w.modality],
     script:
         "../scripts/encoder.py"
@@ -173,7 +173,7 @@ rule quarantine:
         dataset=of_source("raw"),
     localrule: True
     params:
-        code=code("extract"),
+        code=code("features/extract"),
     script:
         "../scripts/quarantine.py"
 
@@ -198,7 +198,7 @@ rule features:
         runtime=growing(60),
         max_share=MAX_SHARE,
     params:
-        code=code("extract"),
+        code=code("features/extract"),
     script:
         "../scripts/features.py"
 
@@ -221,7 +221,7 @@ rule import_features:
         runtime=growing(60),
         max_share=MAX_SHARE,
     params:
-        code=code("official"),
+        code=code("exchange/official"),
         label_range=lambda w: config["datasets"][w.dataset]["label_range"],
         modalities=lambda w: list(features_of(w.dataset)),
     script:

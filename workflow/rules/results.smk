@@ -14,7 +14,7 @@ rule summary:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        code=code("summary"),
+        code=code("features/summary"),
         published=lambda w: config["datasets"][w.dataset].get("published_clips"),
     script:
         "../scripts/summary.py"
@@ -31,7 +31,7 @@ rule mmsa:
         mem_mb=growing(1500),
         runtime=growing(60),
     params:
-        code=code("mmsa"),
+        code=code("exchange/mmsa"),
     script:
         "../scripts/mmsa.py"
 
@@ -55,7 +55,7 @@ rule consistency:
         "results/{dataset}/logs/consistency.log",
     localrule: True
     params:
-        code=code("consistency", "store"),
+        code=code("corpus/consistency", "features/store"),
         rule=config["consistency"]["rule"],
     script:
         "../scripts/consistency.py"
@@ -80,7 +80,7 @@ rule evaluate:
         runtime=growing(30),
         device=config["device"],
     params:
-        code=code("evaluate", "features/hub"),
+        code=code("evaluation/evaluate", "hub"),
     script:
         "../scripts/evaluate.py"
 
@@ -92,7 +92,7 @@ rule table:
             variant=compared(w.dataset, w.table),
             seed=config["seeds"],
         ),
-        published=str(PACKAGE / "assets/published.csv"),
+        published=str(PACKAGE / "evaluation/published.csv"),
     output:
         report(
             "results/{dataset}/{table}.csv",
@@ -103,7 +103,7 @@ rule table:
         "results/{dataset}/logs/{table}.log",
     localrule: True
     params:
-        code=code("tables"),
+        code=code("evaluation/tables"),
         variants=lambda w: compared(w.dataset, w.table),
     script:
         "../scripts/table.py"
@@ -120,7 +120,7 @@ rule report:
         ],
         finetuned=of_first_variant("finetune.safetensors"),
         quarantine="results/{dataset}/quarantine.csv",
-        template=str(PACKAGE / "assets/report.html.j2"),
+        template=str(PACKAGE / "report/page.html.j2"),
     output:
         report(
             "results/{dataset}/report.html",
@@ -131,7 +131,7 @@ rule report:
         "results/{dataset}/logs/report.log",
     localrule: True
     params:
-        code=code("report"),
+        code=code("report/page"),
         variant=config["tables"]["table"][0],
     script:
         "../scripts/report.py"
@@ -160,7 +160,7 @@ rule provenance:
         "results/{dataset}/logs/provenance.log",
     localrule: True
     params:
-        code=code("provenance"),
+        code=code("report/provenance"),
         config=lambda w: settings_of(w.dataset),
         benchmarks="results/{dataset}/benchmarks",
     script:

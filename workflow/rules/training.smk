@@ -18,7 +18,7 @@ rule pretrain:
         runtime=growing(240),
         device=config["device"],
     params:
-        code=code("pretrain", "features/hub"),
+        code=code("training/pretrain", "hub"),
         stage=lambda w: stage1(w.dataset, w.variant),
     script:
         "../scripts/pretrain.py"
@@ -42,7 +42,7 @@ rule finetune:
         runtime=growing(480),
         device=config["device"],
     params:
-        code=code("finetune", "features/hub"),
+        code=code("training/finetune", "hub"),
         stage=lambda w: stage2(w.dataset, w.variant),
     script:
         "../scripts/finetune.py"

@@ -31,7 +31,7 @@ rule tuning:
         split="|".join(SCORED_IN),
     localrule: True
     params:
-        code=code("tuning"),
+        code=code("evaluation/tuning"),
         points=GRID,
         seeds=sorted(config["seeds"]),
         by=config["tuning"]["by"],
@@ -63,7 +63,7 @@ rule evaluate_tuned:
         runtime=growing(30),
         device=config["device"],
     params:
-        code=code("evaluate", "features/hub", "tuning"),
+        code=code("evaluation/evaluate", "hub", "evaluation/tuning"),
         points=list(GRID),
     script:
         "../scripts/evaluate_tuned.py"

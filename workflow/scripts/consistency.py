@@ -4,7 +4,8 @@ import job
 
 job.start(snakemake)
 
-from cmc import consistency, store
+from cmc.corpus import consistency
+from cmc.features import store
 
 with store.Reader(snakemake.input.features) as reader:
     clips, modalities = reader.table("clips"), reader.modalities

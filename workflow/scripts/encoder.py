@@ -4,8 +4,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import files
-from cmc.features import hub
+from cmc import files, hub
 
 # `download` is no parameter of the rule: allowing it must not rerun what is already there
 download, is_text = snakemake.config["download"], snakemake.wildcards.modality == "text"

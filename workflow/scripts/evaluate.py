@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import evaluate
+from cmc.evaluation import evaluate
 
 source, result = snakemake.input, snakemake.output
 evaluate.run(

@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import evaluate, tuning
+from cmc.evaluation import evaluate, tuning
 
 source, result = snakemake.input, snakemake.output
 place = snakemake.params.points.index(tuning.chosen(source.tuning))

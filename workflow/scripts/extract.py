@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import extract, extractors
+from cmc.features import extract, extractors
 
 params = snakemake.params
 with extractors.make(params.modality, params.extractor, **params.settings) as extractor:

@@ -2,7 +2,8 @@ import job
 
 job.start(snakemake)
 
-from cmc import MODALITIES, extract
+from cmc import MODALITIES
+from cmc.features import extract
 
 source = snakemake.input
 extract.gather(

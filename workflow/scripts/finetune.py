@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import finetune
+from cmc.training import finetune
 
 finetune.run(
     snakemake.input.features,

@@ -5,7 +5,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import official
+from cmc.exchange import official
 
 source, result = snakemake.input, snakemake.output
 official.import_features(

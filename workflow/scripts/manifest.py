@@ -4,7 +4,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import manifest
+from cmc.corpus import manifest
 
 found = manifest.read(snakemake.input.labels, snakemake.params.label_range)
 logging.getLogger("cmc").info("%d clips, %d rows refused", len(found.clips), len(found.refused))

@@ -2,6 +2,6 @@ import job
 
 job.start(snakemake)
 
-from cmc import mmsa
+from cmc.exchange import mmsa
 
 mmsa.write(snakemake.input.features, snakemake.output[0])

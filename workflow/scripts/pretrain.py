@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import pretrain
+from cmc.training import pretrain
 
 pretrain.run(
     snakemake.input.features,

@@ -4,7 +4,7 @@ job.start(snakemake)
 
 import os
 
-from cmc import provenance
+from cmc.report import provenance
 
 source = snakemake.input
 provenance.write(

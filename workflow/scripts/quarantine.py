@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import extract
+from cmc.features import extract
 
 source, result = snakemake.input, snakemake.output
 shards = [*source.text, *source.audio, *source.vision]

@@ -2,10 +2,10 @@ import job
 
 job.start(snakemake)
 
-from cmc import report
+from cmc.report import page
 
 source = snakemake.input
-report.write(
+page.write(
     snakemake.output[0],
     dataset=snakemake.wildcards.dataset,
     variant=snakemake.params.variant,

@@ -2,7 +2,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import summary
+from cmc.features import summary
 
 result = snakemake.output
 summary.write(

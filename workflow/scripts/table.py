@@ -5,7 +5,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import tables
+from cmc.evaluation import tables
 
 metrics = [json.loads(Path(path).read_text()) for path in snakemake.input.metrics]
 result = tables.table(metrics, tables.published_values())

@@ -4,7 +4,7 @@ import job
 
 job.start(snakemake)
 
-from cmc import tuning
+from cmc.evaluation import tuning
 
 params = snakemake.params
 score = {"validation": tuning.on_validation, "test": tuning.on_test}[snakemake.wildcards.split]

@@ -1,0 +1,77 @@
+"""Failure signatures: measurable signs that a run of CMC went wrong, though its loss fell."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+TEXT_DOMINANCE = 0.7  # mean router weight: the other experts hardly have a say
+SETTLED_EPOCH = 20  # pseudo labels ought to rest from here on
+FLIP_LIMIT = 0.01  # share of hard labels flipped in an epoch
+GAP_LIMIT = 25.0  # points of Acc-2 between clips whose modalities agree and those whose don't
+
+
+def measure(scores: Mapping, variant: str, pretraining: Sequence[Mapping]) -> list[dict]:
+    """The signatures of one run.
+
+    Parameters
+    ----------
+    scores : mapping
+        Of one seed, see `cmc.evaluation.tables.score`.
+    variant : str
+        Name of the multimodal model in `scores`.
+    pretraining : sequence of mapping
+        Stage 1's history: an epoch's `epoch` and flips_{modality}, the share of hard labels that it changed.
+
+    Returns
+    -------
+    list of dict
+        name, meaning, unit ('weight', 'share' or 'points'), value (None where it can't be measured, and
+        `unknown` says why), threshold, worrying (value > threshold; None if unknown).
+    """
+    subsets = scores["models"][variant]
+    gap = 100 * (subsets["msc"]["acc2"] - subsets["msi"]["acc2"]) if "msc" in subsets else math.nan
+    return [
+        signature(
+            "text_dominance",
+            "Text dominates the router: its mean weight",
+            "weight",
+            scores["router_weights"].get("text", math.nan),
+            TEXT_DOMINANCE,
+            "the model has no text",
+        ),
+        signature(
+            "late_flips",
+            f"Pseudo labels still move after epoch {SETTLED_EPOCH}: largest share flipped in the last epoch",
+            "share",
+            late_flips(pretraining),
+            FLIP_LIMIT,
+            f"stage 1 ended by epoch {SETTLED_EPOCH}",
+        ),
+        signature(
+            "consistency_gap",
+            "Acc-2 falls from MSC to MSI: points",
+            "points",
+            gap,
+            GAP_LIMIT,
+            "no MSC and MSI clips to compare",
+        ),
+    ]
+
+
+def signature(name: str, meaning: str, unit: str, value: float, threshold: float, unknown: str) -> dict:
+    known = math.isfinite(value)
+    return {
+        "name": name,
+        "meaning": meaning,
+        "unit": unit,
+        "value": value if known else None,
+        "unknown": None if known else unknown,
+        "threshold": threshold,
+        "worrying": value > threshold if known else None,
+    }
+
+
+def late_flips(pretraining: Sequence[Mapping]) -> float:
+    """Largest share of any modality's labels flipped in the last epoch; NaN if that came before SETTLED_EPOCH."""
+    if not pretraining or pretraining[-1]["epoch"] <= SETTLED_EPOCH:
+        return math.nan
+    return max(value for key, value in pretraining[-1].items() if key.startswith("flips_"))

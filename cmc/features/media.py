@@ -1,0 +1,262 @@
+"""Sound and pictures of one clip, decoded with PyAV (it brings its own FFmpeg), timed from the clip's start.
+
+The clip starts where the container says its earliest stream does (FFmpeg's own convention). What the
+container signals is honoured: edit lists, encoder priming, a late stream, gaps. Delays that it doesn't signal
+(AVI, MP4 without edit lists: some 20 to 60 ms between sound and picture) can't be seen.
+
+A damaged clip is refused, not half read: a packet that doesn't decode or a picture with errors in it (of those
+that are decoded), or a file that ends well before its header says, makes the clip unusable, for what is left would
+be an unnoticed part of what was said. A video that simply is short is fine. Damage is seen where the decoder
+notices it: a flipped bit may leave a valid stream of wrong pictures, and FFmpeg's HEVC decoder tells hardly any.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from av.video.reformatter import VideoReformatter
+
+from cmc.features.contract import Unusable
+
+SAMPLE_RATE = 22050  # Hz
+TIME_TOLERANCE = 1e-3  # s; Matroska rounds time stamps to milliseconds
+GAP = 0.05  # s; a shorter hole or overlap in the sound's time stamps is rounding
+LONGEST_GAP = 60.0  # s; a longer one is a broken time stamp
+SHORTFALL = 0.25  # s by which a whole file may end before its header says
+SKIPPING = ("h264", "hevc")  # decoders that can leave out frames which no other frame needs
+HEADER_HOLDS_DURATION = ("mp4", "matroska")  # elsewhere FFmpeg estimates it, from the bit rate
+
+
+def audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Sound of a clip, all channels averaged, as a whole; see `sound`, which holds one piece at a time.
+
+    Returns
+    -------
+    ndarray (samples,), float32
+    """
+    return np.concatenate(list(sound(path, sample_rate)))
+
+
+def sound(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+    """Sound of a clip, all channels averaged, in pieces that follow each other without a gap.
+
+    Sample 0 lies at the clip's start: sound that starts late, or stops for a while, is filled with zeros.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any file that FFmpeg reads.
+    sample_rate : int
+        Hz of the result, whatever the file's.
+
+    Yields
+    ------
+    ndarray (samples,), float32
+        Mostly in [-1, 1]: a lossy codec overshoots a little.
+
+    Raises
+    ------
+    Unusable
+        No audio track, no sample in it, or a file that can't be read to its end (raised where the damage is).
+    """
+    samples = 0
+    with _opened(path) as container:
+        for piece in _mono(container, _best(container, "audio"), sample_rate):
+            if not np.isfinite(piece).all():
+                raise Unusable("the audio track holds samples that are not finite numbers")
+            samples += len(piece)
+            yield piece
+    if not samples:
+        raise Unusable("no sound could be decoded from the audio track")
+
+
+def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
+    """Pictures of a clip, upright, sampled by presentation time stamp.
+
+    For each instant 0, 1/rate, 2/rate, ... the first frame at or after it, each frame at most once: the rows
+    keep the times of real frames, at any and at a variable frame rate. Of the frames between only those are
+    decoded that others need, and none is converted.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any file that FFmpeg reads.
+    rate : float
+        Samples per second; above the video's own rate every frame comes once.
+
+    Yields
+    ------
+    seconds : float
+        From the clip's start.
+    rgb : ndarray (height, width, 3), uint8, C-contiguous
+        Square pixels, turned and mirrored as the file asks.
+
+    Raises
+    ------
+    Unusable
+        No video track, no frame in it, or a file that can't be read to its end (raised where the damage is).
+    """
+    with _opened(path) as container:
+        stream = _best(container, "video")
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        reformatter = VideoReformatter()  # one for all: setting it up costs more than a picture
+        sampler = _Sampler(rate)
+        seconds = None
+        for frame in _decoded(container, stream, _needed(path, rate)):
+            seconds = _seconds(frame, container)
+            if frame.is_corrupt:
+                raise Unusable(f"damaged: an error in the picture at {seconds:.2f} s: replace the file")
+            if sampler.takes(seconds):
+                yield seconds, _upright(frame, aspect, reformatter)
+        if seconds is None:
+            raise Unusable("no picture could be decoded from the video track")
+
+
+class _Sampler:
+    """Chooses, of increasing times in seconds, the first at or after each multiple of 1/rate."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate, self.due = rate, 0
+
+    def takes(self, seconds: float) -> bool:
+        if seconds + TIME_TOLERANCE < self.due / self.rate:
+            return False
+        self.due = int((seconds + TIME_TOLERANCE) * self.rate) + 1
+        return True
+
+
+def _needed(path: str | Path, rate: float) -> set[int] | None:
+    """Presentation times, in the stream's ticks, of the frames that sampling takes: read from the packets, without
+    decoding. None where these don't tell, or the decoder can't leave out any."""
+    with _opened(path) as container:
+        stream = _best(container, "video")
+        if stream.codec_context.name not in SKIPPING or not _header_holds_duration(container):
+            return None
+        # the times alone: packets hold the whole compressed video
+        ticks = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
+        if None in ticks or len(set(ticks)) < len(ticks):
+            return None
+        sampler, origin = _Sampler(rate), _origin(container)
+        return {t for t in sorted(ticks) if sampler.takes(float(t * stream.time_base) - origin)}
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[av.container.InputContainer]:
+    path = Path(path).absolute()
+    if path.is_file() and not path.stat().st_size:
+        raise Unusable("the file is empty (0 bytes)")
+    try:
+        # "file:", so that a name with a colon isn't taken for a protocol
+        with av.open(f"file:{path}", metadata_errors="ignore") as container:
+            yield container
+    except FileNotFoundError as error:
+        raise Unusable("no such file") from error
+    except av.FFmpegError as error:
+        reason = f"can't be read to its end ({error.strerror}): replace or re-encode the file"
+        raise Unusable(reason) from error
+
+
+def _best(container: av.container.InputContainer, kind: str) -> av.stream.Stream:
+    stream = container.streams.best(kind)
+    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+        raise Unusable(f"no {kind} track")
+    if stream.codec_context is None:
+        raise Unusable(f"FFmpeg knows no decoder for the {kind} track: re-encode the file")
+    stream.codec_context.thread_count = 1  # the workflow runs one clip a core
+    return stream
+
+
+def _decoded(
+    container: av.container.InputContainer, stream: av.stream.Stream, needed: set[int] | None = None
+) -> Iterator[av.frame.Frame]:
+    """Every frame of `stream`, but perhaps for those that are not `needed` and that no other frame needs; the
+    other streams are only demuxed, to see where the file ends."""
+    end = 0.0
+    for packet in container.demux():
+        if packet.pts is not None:
+            end = max(end, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
+        if packet.is_corrupt:
+            raise Unusable("truncated or damaged (a corrupt packet): replace or re-encode the file")
+        if packet.stream.index == stream.index:
+            if needed is not None:
+                stream.codec_context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
+            yield from packet.decode()
+    if not _header_holds_duration(container):
+        return
+    promised = (container.duration or 0) / av.time_base
+    if (
+        promised - end > SHORTFALL
+    ):  # `end` counts from 0, not from the clip's start, as Matroska's duration does
+        raise Unusable(f"truncated: ends at {end:.1f} s of the {promised:.1f} s that its header promises")
+
+
+def _header_holds_duration(container: av.container.InputContainer) -> bool:
+    return any(name in container.format.name for name in HEADER_HOLDS_DURATION)
+
+
+def _origin(container: av.container.InputContainer) -> float:
+    return (container.start_time or 0) / av.time_base
+
+
+def _seconds(frame: av.frame.Frame, container: av.container.InputContainer) -> float:
+    ticks = frame.dts if frame.pts is None else frame.pts  # AVI stores no presentation times
+    if ticks is None:
+        raise Unusable("the video track has no time stamps: re-encode the file")
+    # not below 0, which FFmpeg rounds to a microsecond
+    return max(0.0, float(ticks * frame.time_base) - _origin(container))
+
+
+def _mono(
+    container: av.container.InputContainer, stream: av.AudioStream, sample_rate: int
+) -> Iterator[np.ndarray]:
+    """Pieces (samples,) that follow each other without a gap: of sound, or of silence where it has a hole."""
+    resampler = av.AudioResampler(format="fltp", rate=sample_rate)
+    position = 0
+    for frame in chain(_decoded(container, stream), [None]):
+        for piece in _resampled(resampler, frame):
+            start = position if piece.pts is None else round((piece.time - _origin(container)) * sample_rate)
+            silence = _silence(start - position, sample_rate, begun=position > 0)
+            if len(silence):
+                yield silence
+            yield piece.to_ndarray().mean(axis=0)
+            position += len(silence) + piece.samples
+
+
+def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
+    try:
+        return resampler.resample(frame)
+    except ValueError as error:  # PyAV's, for a frame unlike the first
+        raise Unusable("the sound changes rate or channels midway: re-encode the file") from error
+
+
+def _silence(samples: int, sample_rate: int, begun: bool) -> np.ndarray:
+    """Silence (samples,) for a hole of so many samples, none if that is mere rounding of time stamps; for an
+    overlap, which is negative, there is none, for either sound would be lost or all that follows come late."""
+    seconds = samples / sample_rate
+    if seconds < -GAP:
+        raise Unusable(f"the sound's time stamps jump back by {-seconds:.2f} s: re-encode the file")
+    if seconds > LONGEST_GAP:
+        raise Unusable(f"the sound's time stamps jump by {seconds:.0f} s: re-encode the file")
+    filled = seconds > (GAP if begun else 0)
+    return np.zeros(samples if filled else 0, np.float32)
+
+
+def _upright(frame: av.VideoFrame, aspect: Fraction, reformatter: VideoReformatter) -> np.ndarray:
+    width = max(1, round(frame.width * aspect))
+    rgb = reformatter.reformat(frame, width=width, height=frame.height, format="rgb24").to_ndarray()
+    # Contiguous: PyAV pads rows of some widths, and MediaPipe would misread them without a word.
+    return np.ascontiguousarray(np.rot90(rgb[::-1] if _mirrored(frame) else rgb, round(frame.rotation / 90)))
+
+
+def _mirrored(frame: av.VideoFrame) -> bool:
+    """Whether the file asks for a reflection: upside down, before it is turned."""
+    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    if matrix is None:
+        return False
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).astype(float)  # x' = ax + cy, y' = bx + dy
+    return a * d < b * c

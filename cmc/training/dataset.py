@@ -1,0 +1,192 @@
+"""A split of a feature file in memory, and batches of it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cmc.features import store
+from cmc.labels import polarity
+from cmc.models.sequences import Sequences
+
+LABELS = {"M": "M", "text": "T", "audio": "A", "vision": "V"}  # whose label -> column
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """All clips of a split in one modality.
+
+    Attributes
+    ----------
+    values : Tensor (frames, width) or (frames,)
+    offsets : ndarray (clips + 1,), int64
+        Clip i has the rows offsets[i]:offsets[i + 1].
+    """
+
+    values: Tensor
+    offsets: np.ndarray
+
+    def batch(self, clips: np.ndarray) -> Sequences:
+        """The clips of these places, as float32 or as the integers they are."""
+        lengths = np.diff(self.offsets)[clips]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        rows = torch.from_numpy(np.repeat(self.offsets[clips], lengths) + within)
+        values = self.values[rows.to(self.values.device)]
+        if values.dtype == torch.float16:
+            values = values.float()
+        return Sequences.ragged(values, torch.from_numpy(lengths))
+
+    def padded(self, length: int) -> "Ragged":
+        """The same clips, each with rows of 0 behind it up to `length`: what publications train on."""
+        lengths = np.diff(self.offsets)
+        if lengths.max() > length:
+            raise ValueError(f"a clip has {lengths.max()} frames, more than {length}")
+        values = self.values.new_zeros(len(lengths), length, *self.values.shape[1:])
+        kept = torch.from_numpy(np.arange(length) < lengths[:, None]).to(values.device)
+        values[kept] = self.values
+        return Ragged(values.flatten(0, 1), np.arange(len(lengths) + 1) * length)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, whole, on a device.
+
+    Attributes
+    ----------
+    clips : DataFrame
+        id, video, labels.
+    features : dict
+        Modality -> Ragged.
+    tokens : Ragged or None
+        Token ids of the transcripts, int64.
+    text_length : int or None
+        Tokens to which each transcript is filled up; None if padding is masked.
+    text_layer : int
+        Layer of the language model whose hidden states the text features are; -1: its last.
+    """
+
+    clips: pd.DataFrame
+    features: dict[str, Ragged]
+    tokens: Ragged | None = None
+    text_length: int | None = None
+    text_layer: int = -1
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Modality -> width of its features."""
+        return {modality: ragged.values.shape[1] for modality, ragged in self.features.items()}
+
+    def classes(self, whose: str) -> Tensor:
+        """(clips,) int64 classes of the label of 'M' or of a modality.
+
+        Raises
+        ------
+        ValueError
+            If a clip has no such label.
+        """
+        labels = self.clips[LABELS[whose]].to_numpy(dtype=float)
+        if np.isnan(labels).any():
+            first = self.clips["clip"].iloc[int(np.isnan(labels).argmax())]
+            raise ValueError(
+                f"{first} has no label {LABELS[whose]}; {np.isnan(labels).sum()} of {len(labels)} clips lack it. "
+                "Annotated unimodal labels exist for CH-SIMS and CH-SIMS v2 only; use labels: pseudo"
+            )
+        return torch.from_numpy(polarity(labels))
+
+    def batch(self, clips: np.ndarray) -> dict[str, Sequences]:
+        """Modality -> ragged batch of the clips at these places."""
+        return {modality: ragged.batch(clips) for modality, ragged in self.features.items()}
+
+
+def load(
+    path: str | Path, split: str, device: torch.device | str = "cpu", mask_padding: bool = True
+) -> Split:
+    """Read one split of a feature file onto a device.
+
+    Parameters
+    ----------
+    path : path
+    split : {'train', 'valid', 'test'}
+    device : torch.device
+    mask_padding : bool
+        True: clips keep their own lengths and frames in which nothing was found are left out, which is what
+        masking means for a model without positional encoding. False, as published: every clip is filled up
+        with rows of 0 to the longest of the file, and those rows count as frames.
+    """
+    with store.Reader(path) as reader:
+        table = reader.table("clips")
+        places = np.flatnonzero(table["split"] == split)
+        if not len(places):
+            raise ValueError(f"{path} has no clip in split {split}")
+        features, tokens, text_length, text_layer = {}, None, None, -1
+        for modality in reader.modalities:
+            offsets = reader.offsets(modality)
+            ragged, ids = select(reader, modality, offsets, places)
+            longest = int(np.diff(offsets).max())
+            ragged = drop_missing(ragged) if mask_padding else fill(ragged, longest)
+            features[modality] = replace(ragged, values=ragged.values.to(device))
+            if ids is not None:
+                tokens = replace(ids, values=ids.values.to(device))
+                text_length = None if mask_padding else longest
+                text_layer = reader.recipe(modality).settings.get("layer", -1)
+    ordered = {m: features[m] for m in LABELS if m in features}
+    return Split(table.iloc[places].reset_index(drop=True), ordered, tokens, text_length, text_layer)
+
+
+def load_classes(path: str | Path, split: str) -> np.ndarray:
+    """Classes (clips,) of a split's multimodal labels, without its features."""
+    with store.Reader(path) as reader:
+        table = reader.table("clips")
+    return polarity(table.loc[table["split"] == split, "M"].to_numpy())
+
+
+def select(
+    reader: store.Reader, modality: str, offsets: np.ndarray, places: np.ndarray
+) -> tuple[Ragged, Ragged | None]:
+    """The rows of the clips at `places`, and their token ids if there are any."""
+    parts = [reader.rows(modality, *offsets[[first, last + 1]]) for first, last in runs(places)]
+    lengths = np.diff(offsets)[places]
+    chosen = np.concatenate([[0], np.cumsum(lengths)])
+    ragged = Ragged(torch.from_numpy(np.concatenate([p.values for p in parts])), chosen)
+    if parts[0].token_ids is None:
+        return ragged, None
+    ids = np.concatenate([p.token_ids for p in parts]).astype(np.int64)
+    return ragged, Ragged(torch.from_numpy(ids), chosen)
+
+
+def runs(places: np.ndarray) -> list[tuple[int, int]]:
+    """First and last of each run of neighbours in sorted places, so that a file is read in few long pieces."""
+    pieces = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+    return [(int(piece[0]), int(piece[-1])) for piece in pieces]
+
+
+def drop_missing(ragged: Ragged) -> Ragged:
+    found = ~ragged.values[:, 0].isnan()
+    if bool(found.all()):
+        return ragged
+    kept = np.concatenate([[0], np.cumsum(found.numpy())])
+    return Ragged(ragged.values[found], kept[ragged.offsets])
+
+
+def fill(ragged: Ragged, length: int) -> Ragged:
+    return replace(ragged, values=ragged.values.nan_to_num(0.0)).padded(length)
+
+
+def shuffled(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Batches of an epoch as places in a split, in an order that depends on seed and epoch alone."""
+    batches = in_order(np.random.default_rng([seed, epoch]).permutation(count), size)
+    if (
+        len(batches) > 1 and len(batches[-1]) == 1
+    ):  # a lone clip has nobody to be contrasted with or normalised by
+        batches[-2:] = [np.concatenate(batches[-2:])]
+    return batches
+
+
+def in_order(places: np.ndarray, size: int) -> list[np.ndarray]:
+    return [places[i : i + size] for i in range(0, len(places), size)]

@@ -1,0 +1,119 @@
+"""The language model inside the text modality: frozen in stage 1, finetuned in stage 2."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cmc.models.sequences import Sequences, in_rectangles
+from cmc.training.dataset import Ragged, Split, in_order
+
+BATCH = 64
+
+
+def prepare(
+    splits: list[Split],
+    text_encoder: str | None,
+    trained: bool,
+    weights: dict[str, Tensor] | None = None,
+    bf16: bool = False,
+) -> nn.Module | None:
+    """The language model that has to run with every batch, if one has to.
+
+    It ends with the layer whose hidden states the text features are, in finetuning too.
+
+    Parameters
+    ----------
+    splits : list of Split
+        Where a frozen language model serves but padding is not masked, their text features are replaced by
+        hidden states that include padding, computed here once.
+    text_encoder : str
+        Hub name, directory or package, see `cmc.hub.resolve`.
+    trained : bool
+        Whether the language model is, or was, finetuned.
+    weights : dict, optional
+        Of a finetuned language model.
+    bf16 : bool
+        Whether it is to compute in bfloat16; weights and what it returns stay float32.
+
+    Returns
+    -------
+    Module or None
+        None where the splits' own text features are what the model takes.
+    """
+    first = splits[0]
+    if "text" not in first.features or not (trained or first.text_length):
+        return None
+    if text_encoder is None or first.tokens is None:
+        raise ValueError(
+            "the language model must run here, but the features have no token ids or no text_encoder is set"
+        )
+    from cmc import hub
+
+    bert = hub.load(text_encoder, first.text_layer).to(first.tokens.values.device)
+    width = first.widths["text"]
+    if width != bert.config.hidden_size:
+        raise ValueError(
+            f"the features' hidden states have {width} dimensions, those of {text_encoder} "
+            f"{bert.config.hidden_size}: set text_encoder to the one that made them, or "
+            "finetune.train_text_encoder to false"
+        )
+    largest = max(int(split.tokens.values.max()) for split in splits)
+    if largest >= bert.config.vocab_size:
+        raise ValueError(
+            f"the features hold the token id {largest}, but {text_encoder} knows {bert.config.vocab_size}: set "
+            "text_encoder to the one that made them, or finetune.train_text_encoder to false"
+        )
+    if weights:
+        bert.load_state_dict(weights)
+    bert.bf16 = bf16
+    if trained:
+        return bert
+    for split in splits:
+        split.features["text"] = freeze(bert, split)
+    return None
+
+
+def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:
+    """Last hidden states of some clips' transcripts: ragged (frames, hidden).
+
+    Where padding is masked, real tokens alone. Else, as published, every position up to the split's text length:
+    the language model itself still masks the padding, the encoders of CMC don't.
+    """
+    tokens = split.tokens.batch(clips)
+    if split.text_length is None:
+        return tokens.replace(in_rectangles(partial(run, bert), tokens.values, tokens.groups))
+    valid = torch.arange(split.text_length) < tokens.lengths[:, None]
+    ids = tokens.values.new_full(valid.shape, bert.config.pad_token_id)
+    valid = valid.to(ids.device)
+    ids[valid] = tokens.values
+    return Sequences.padded(run(bert, ids, valid))
+
+
+def run(
+    bert: nn.Module, ids: Tensor, valid: Tensor | None
+) -> Tensor:  # (clips, time) -> (clips, time, hidden)
+    mask = torch.ones_like(ids) if valid is None else valid.long()
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=getattr(bert, "bf16", False)):
+        return bert(input_ids=ids, attention_mask=mask).last_hidden_state
+
+
+@torch.no_grad()
+def freeze(bert: nn.Module, split: Split) -> Ragged:
+    """Hidden states of a whole split, computed once with the frozen language model."""
+    bert.eval()
+    batches = [text_states(bert, split, clips) for clips in in_order(np.arange(len(split)), BATCH)]
+    lengths = torch.cat([batch.lengths for batch in batches]).numpy()
+    return Ragged(torch.cat([batch.values for batch in batches]), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def parameter_groups(bert: nn.Module, lr: float, weight_decay: float) -> list[dict]:
+    """Groups for the optimizer: no weight decay on biases and norms, which are vectors."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in bert.parameters():
+        groups[parameter.ndim > 1].append(parameter)
+    return [
+        {"params": groups[True], "lr": lr, "weight_decay": weight_decay},
+        {"params": groups[False], "lr": lr, "weight_decay": 0.0},
+    ]

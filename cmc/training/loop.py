@@ -1,0 +1,199 @@
+"""The training loop that both stages share: epochs, early stopping, resuming, refusal of non-finite losses."""
+
+import hashlib
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cmc import code, files
+
+log = logging.getLogger(__name__)
+STAGES = ("training/pretrain", "training/finetune")
+SAVE_SECONDS = 60.0  # a killed run loses about this much work and one epoch
+
+
+class Stage(Protocol):
+    """What a stage supplies to `fit`.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+        Its first group is the model's own, the others the text encoder's.
+    """
+
+    optimizer: torch.optim.Optimizer
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Train on every batch once; the epoch's diagnostics."""
+
+    def validate(self, epoch: int) -> tuple[dict[str, float], bool]:
+        """Diagnostics on the validation split, and whether anything improved; remembers the best."""
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> None: ...
+
+
+class DivergedError(Exception):
+    """A loss that is no finite number."""
+
+
+def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: dict) -> list[dict]:
+    """Train until nothing has improved for `patience` epochs, or `epochs` are over.
+
+    Parameters
+    ----------
+    stage : Stage
+    epochs, patience : int
+    seed : int
+        Each epoch draws its random numbers from (seed, epoch), so a run that was cut off and resumed ends
+        with the same weights as one that was not.
+    out : path
+        The checkpoint that the caller will write. Beside it stand the state of an unfinished run (suffix
+        .resume; `finished` removes it) and the diagnostics with the seconds of each epoch (suffix .csv).
+    recipe : dict
+        JSON-able description of everything that the run depends on. A state of another recipe, or of other
+        code of this package or another version of torch, is not resumed.
+
+    Returns
+    -------
+    list of dict
+        The diagnostics of each epoch: `epoch`, what the stage says, learning rates, and `improved`. Without
+        seconds, so that equal runs have equal histories.
+    """
+    history, seconds, stale = [], [], 0
+    made_by = {"code": code.checksum(*STAGES), "torch": torch.__version__}
+    resume, identity = state_path(out), digest(recipe | made_by)
+    if saved := load_state(resume, identity):
+        stage.load_state_dict(saved["stage"])
+        history, seconds, stale = json.loads(saved["history"]), saved["seconds"], saved["stale"]
+        log.info("resumed after epoch %d from %s", len(history), resume)
+    last_save = time.monotonic()
+    while len(history) < epochs and stale < patience:
+        epoch, started = len(history) + 1, time.monotonic()
+        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+        diagnostics = stage.train_epoch(epoch)
+        validation, improved = stage.validate(epoch)
+        rates = learning_rates(stage.optimizer)
+        history.append({"epoch": epoch, **diagnostics, **validation, **rates, "improved": improved})
+        seconds.append(time.monotonic() - started)
+        stale = 0 if improved else stale + 1
+        log.info("epoch %d/%d  %s  %.1f s", epoch, epochs, summary(history[-1]), seconds[-1])
+        if time.monotonic() - last_save > SAVE_SECONDS:
+            save_state(resume, identity, stage, history, seconds, stale)
+            last_save = time.monotonic()
+    with files.whole(out.with_suffix(".csv")) as partial:
+        table = pd.DataFrame(history, columns=None if history else ["epoch"]).assign(seconds=seconds)
+        table.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
+    return history
+
+
+def state_path(out: Path) -> Path:
+    """Where the state of an unfinished run is kept."""
+    return out.with_suffix(".resume")
+
+
+def finished(out: Path) -> None:
+    """Remove the state of a run whose checkpoint is written."""
+    state_path(out).unlink(missing_ok=True)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """lr, and lr_text where the text encoder is trained."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return {"lr": rates[0]} | ({"lr_text": rates[1]} if len(rates) > 1 else {})
+
+
+def summary(record: dict) -> str:
+    losses = {key: value for key, value in record.items() if key.endswith("loss")}
+    stars = "  *" if record["improved"] else ""
+    return "  ".join(f"{key} {value:.4f}" for key, value in losses.items()) + stars
+
+
+def digest(recipe: dict) -> str:
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def save_state(
+    path: Path, identity: str, stage: Stage, history: list[dict], seconds: list[float], stale: int
+) -> None:
+    state = {
+        "identity": identity,
+        "history": json.dumps(history),
+        "seconds": seconds,
+        "stale": stale,
+        "stage": stage.state_dict(),
+    }
+    with files.whole(path) as partial:
+        torch.save(state, partial)
+
+
+def load_state(path: Path, identity: str) -> dict | None:
+    """The state of an unfinished run with this identity, if there is one that can be read."""
+    if not path.exists():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        log.warning("%s can't be read (%s); the run starts afresh", path, error)
+        return None
+    if saved["identity"] != identity:
+        log.info("%s belongs to other settings or data; the run starts afresh", path)
+        return None
+    return saved
+
+
+class Losses:
+    """Losses of an epoch's steps, kept on the device until the epoch is over.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the terms, in the order in which `add` gets them.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.steps: list[Tensor] = []
+        self.clips: list[np.ndarray] = []
+
+    def add(self, terms: Tensor, clips: np.ndarray) -> None:
+        """Note the terms (names,) of a step over the clips at these places."""
+        self.steps.append(terms.detach())
+        self.clips.append(clips)
+
+    def matrix(self) -> Tensor:
+        """(steps, names), on the CPU."""
+        return torch.stack(self.steps).cpu()
+
+    def means(self, ids: np.ndarray, optimizer: torch.optim.Optimizer | None = None) -> dict[str, float]:
+        """Mean of each term over the epoch's clips.
+
+        Raises
+        ------
+        DivergedError
+            Names the first step, its clips and the learning rates, if a loss is not finite.
+        """
+        matrix = self.matrix().double()
+        finite = matrix.isfinite().all(dim=1)
+        if not finite.all():
+            step = int((~finite).nonzero()[0])
+            rates = (
+                ", ".join(f"{k} {v:g}" for k, v in learning_rates(optimizer).items()) if optimizer else "none"
+            )
+            raise DivergedError(
+                f"the loss is not finite at step {step + 1} of {len(matrix)}: "
+                + ", ".join(f"{n} {v:g}" for n, v in zip(self.names, matrix[step].tolist(), strict=True))
+                + f"; learning rates {rates}; clips {', '.join(map(str, ids[self.clips[step]]))}. "
+                "Lower the learning rate, or look at these clips' features."
+            )
+        weights = torch.tensor([len(c) for c in self.clips], dtype=torch.float64)
+        means = (weights[:, None] * matrix).sum(dim=0) / weights.sum()
+        return dict(zip(self.names, means.tolist(), strict=True))

@@ -1,0 +1,347 @@
+"""Stage 1: unimodal encoders, trained together on pseudo labels that they correct themselves (section 4)."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cmc import files
+from cmc.models.cmc import Dimensions, UnimodalModel
+from cmc.models.sequences import Sequences
+from cmc.training import checkpoint, dataset, encoder, pseudo_labels
+from cmc.training.dataset import Split
+from cmc.training.loop import Losses, finished, fit
+from cmc.training.losses import polarity_groups, supervised_contrastive
+
+PREDICTION_BATCH = 256  # predictions don't depend on it
+Order = Callable[[int], list[np.ndarray]]  # epoch -> its batches, as places in the split
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """m(e) = 1 - (1 - start) / e^gamma."""
+
+    start: float
+    gamma: float
+
+    def __call__(self, epoch: int) -> float:
+        return pseudo_labels.momentum_at(epoch, self.start, self.gamma)
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Settings of stage 1; the defaults are the published ones.
+
+    Attributes
+    ----------
+    epochs : int
+        0 leaves the encoders at their random start and the labels at the multimodal one.
+    patience : int
+        Epochs without an improvement of any modality's validation loss.
+    batch : int
+    lr : float
+    loss_weights : dict
+        Of each modality's cross-entropy and of the contrastive loss.
+    temperature : float
+        Of the contrastive loss.
+    labels : {'pseudo', 'multimodal', 'annotated'}
+        Pseudo labels (PLGM), the multimodal label for every modality, or annotated unimodal labels (CMC-GT).
+    label_momentum, ema_momentum : dict
+        Modality -> {start, gamma}.
+    train_text_encoder : bool
+        Finetune the language model in this stage (CMC-GT).
+    text_lr, text_weight_decay : float
+        For the language model.
+    text_bf16 : bool
+        Whether the language model computes in bfloat16 while it is trained. Evaluation is in float32.
+    """
+
+    epochs: int = 100
+    patience: int = 10
+    batch: int = 64
+    lr: float = 1e-3
+    loss_weights: dict[str, float] = field(
+        default_factory=lambda: {"text": 1.0, "audio": 1.0, "vision": 1.0, "contrastive": 1.0}
+    )
+    temperature: float = 0.07
+    labels: Literal["pseudo", "multimodal", "annotated"] = "pseudo"
+    label_momentum: dict[str, dict[str, float]] = field(
+        default_factory=lambda: {
+            "text": {"start": 0.8, "gamma": 0.5},
+            "audio": {"start": 0.99, "gamma": 0.5},
+            "vision": {"start": 0.99, "gamma": 0.5},
+        }
+    )
+    ema_momentum: dict[str, dict[str, float]] = field(
+        default_factory=lambda: {
+            "text": {"start": 0.8, "gamma": 2.5},
+            "audio": {"start": 0.9, "gamma": 5.0},
+            "vision": {"start": 0.6, "gamma": 2.0},
+        }
+    )
+    train_text_encoder: bool = False
+    text_lr: float = 5e-5
+    text_weight_decay: float = 1e-3
+    text_bf16: bool = False
+
+
+class Pretraining:
+    """The stage that `cmc.training.loop.fit` trains.
+
+    Attributes
+    ----------
+    models, ema : ModuleDict
+        Online unimodal models, and the moving averages of them that are evaluated and handed on.
+    labels : dict
+        'train' and 'valid' -> soft labels (modalities, clips, 3).
+    """
+
+    def __init__(
+        self,
+        dims: Dimensions,
+        settings: PretrainSettings,
+        train: Split,
+        valid: Split,
+        has0: str,
+        order: Order,
+        device: torch.device | str = "cpu",
+        bert: nn.Module | None = None,
+    ) -> None:
+        self.settings, self.train, self.valid, self.has0, self.order = settings, train, valid, has0, order
+        self.modalities = dims.modalities
+        self.models = nn.ModuleDict({k: UnimodalModel(dims, k) for k in self.modalities}).to(device)
+        self.trains_text = bert is not None
+        if self.trains_text:
+            self.models["text"].bert = bert
+        self.ema = copy.deepcopy(self.models).eval().requires_grad_(False)
+        self.labels = {
+            "train": starting_labels(train, settings, self.modalities).to(device),
+            "valid": starting_labels(valid, settings, self.modalities).to(device),
+        }
+        self.optimizer = torch.optim.Adam(self.parameter_groups(bert), lr=settings.lr, fused=True)
+        self.best_loss = dict.fromkeys(self.modalities, float("inf"))
+        self.best_epoch = dict.fromkeys(self.modalities, 0)
+        self.best = {k: clone(self.ema[k].state_dict()) for k in self.modalities}
+        self.best_labels = clone(self.labels)
+
+    def parameter_groups(self, bert: nn.Module | None) -> list[dict]:
+        own = [p for name, p in self.models.named_parameters() if not name.startswith("text.bert.")]
+        settings = self.settings
+        groups = (
+            []
+            if bert is None
+            else encoder.parameter_groups(bert, settings.text_lr, settings.text_weight_decay)
+        )
+        return [{"params": own}, *groups]
+
+    def momenta(self, epoch: int, which: dict[str, dict[str, float]]) -> list[float]:
+        return [Schedule(**which[k])(epoch) for k in self.modalities]
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Every batch once: loss, step, moving averages, pseudo labels."""
+        label_momentum, ema_momentum = (
+            self.momenta(epoch, m) for m in (self.settings.label_momentum, self.settings.ema_momentum)
+        )
+        before = pseudo_labels.hard(self.labels["train"])
+        losses = Losses([*self.modalities, "contrastive"])
+        self.models.train()
+        for clips in self.order(epoch):
+            self.step(clips, losses, label_momentum, ema_momentum)
+        self.last_losses = losses.matrix()
+        means = losses.means(self.train.clips["clip"].to_numpy(), self.optimizer)
+        flipped = (pseudo_labels.hard(self.labels["train"]) != before).double().mean(dim=1)
+        flips = {f"flips_{k}": share for k, share in zip(self.modalities, flipped.tolist(), strict=True)}
+        total = sum(self.settings.loss_weights[name] * value for name, value in means.items())
+        return {
+            "train_loss": total,
+            **{f"train_loss_{name}": value for name, value in means.items()},
+            **flips,
+        }
+
+    def step(
+        self, clips: np.ndarray, losses: Losses, label_momentum: list[float], ema_momentum: list[float]
+    ) -> None:
+        batch = self.inputs(self.models, self.train, clips)
+        labels = self.labels["train"][:, clips]  # (modalities, batch, 3)
+        hard = pseudo_labels.hard(labels)
+        logits, h = self.forward(self.models, batch)
+        terms = torch.stack([F.cross_entropy(one, target) for one, target in zip(logits, hard, strict=True)])
+        contrastive = supervised_contrastive(
+            h.flatten(0, 1), polarity_groups(hard, self.has0).flatten(), self.settings.temperature
+        )
+        terms = torch.cat([terms, contrastive[None]])
+        self.optimizer.zero_grad(set_to_none=True)
+        (
+            terms * terms.new_tensor([self.settings.loss_weights[name] for name in losses.names])
+        ).sum().backward()
+        self.optimizer.step()
+        losses.add(terms, clips)
+        for modality, momentum in zip(self.modalities, ema_momentum, strict=True):
+            follow(self.ema[modality], self.models[modality], momentum)
+        if self.settings.labels == "pseudo":
+            momentum = labels.new_tensor(label_momentum)[:, None, None]
+            self.labels["train"][:, clips] = pseudo_labels.update(labels, logits, momentum)
+
+    def inputs(self, models: nn.ModuleDict, split: Split, clips: np.ndarray) -> dict[str, Sequences]:
+        batch = split.batch(clips)
+        if self.trains_text:
+            batch["text"] = encoder.text_states(models["text"].bert, split, clips)
+        return batch
+
+    def forward(self, models: nn.ModuleDict, batch: dict[str, Sequences]) -> tuple[Tensor, Tensor]:
+        """Logits (modalities, batch, 3) and h (modalities, batch, dim)."""
+        outputs = [models[k](batch[k]) for k in self.modalities]
+        logits, h = zip(*outputs, strict=True)
+        return torch.stack(logits), torch.stack(h)
+
+    @torch.no_grad()
+    def predict(self, models: nn.ModuleDict, split: Split) -> Tensor:
+        """Logits (modalities, clips, 3) of a whole split, in evaluation mode."""
+        models.eval()
+        batches = dataset.in_order(np.arange(len(split)), PREDICTION_BATCH)
+        return torch.cat(
+            [self.forward(models, self.inputs(models, split, clips))[0] for clips in batches], dim=1
+        )
+
+    def validate(self, epoch: int) -> tuple[dict[str, float], bool]:
+        """Losses of the moving averages against the labels from before this epoch's update; keeps the best."""
+        labels = self.labels["valid"]
+        hard = pseudo_labels.hard(labels)
+        logits = self.predict(self.ema, self.valid)
+        losses = [float(F.cross_entropy(one, target)) for one, target in zip(logits, hard, strict=True)]
+        if self.settings.labels == "pseudo":
+            momentum = labels.new_tensor(self.momenta(epoch, self.settings.label_momentum))[:, None, None]
+            self.labels["valid"] = pseudo_labels.update(
+                labels, self.predict(self.models, self.valid), momentum
+            )
+        improved = [k for k, loss in zip(self.modalities, losses, strict=True) if loss < self.best_loss[k]]
+        for modality in improved:
+            self.best_loss[modality] = losses[self.modalities.index(modality)]
+            self.best_epoch[modality] = epoch
+            self.best[modality] = clone(self.ema[modality].state_dict())
+        if improved:
+            self.best_labels = clone(self.labels)
+        named = {f"validation_loss_{k}": loss for k, loss in zip(self.modalities, losses, strict=True)}
+        return {"validation_loss": sum(losses), **named}, bool(improved)
+
+    def state_dict(self) -> dict:
+        return {
+            "models": self.models.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "labels": self.labels,
+            "best": {
+                "loss": self.best_loss,
+                "epoch": self.best_epoch,
+                "models": self.best,
+                "labels": self.best_labels,
+            },
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        device = self.labels["train"].device
+        self.models.load_state_dict(state["models"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.labels = {split: labels.to(device) for split, labels in state["labels"].items()}
+        best = state["best"]
+        self.best_loss, self.best_epoch, self.best = best["loss"], best["epoch"], best["models"]
+        self.best_labels = best["labels"]
+
+
+def starting_labels(split: Split, settings: PretrainSettings, modalities: tuple[str, ...]) -> Tensor:
+    """Soft labels (modalities, clips, 3) before training."""
+    whose = modalities if settings.labels == "annotated" else ["M"] * len(modalities)
+    return torch.stack([pseudo_labels.initial(split.classes(one)) for one in whose])
+
+
+def clone(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def follow(ema: nn.Module, online: nn.Module, momentum: float) -> None:
+    """theta' <- mu theta' + (1 - mu) theta over what is trained; BatchNorm statistics are taken over as they are.
+
+    The published implementation forgets the statistics: its copies keep mean 0 and variance 1.
+    """
+    pairs = [(e, o) for e, o in zip(ema.parameters(), online.parameters(), strict=True) if o.requires_grad]
+    averages, values = (list(side) for side in zip(*pairs, strict=True))
+    torch._foreach_mul_(averages, momentum)
+    torch._foreach_add_(averages, values, alpha=1 - momentum)
+    for average, value in zip(ema.buffers(), online.buffers(), strict=True):
+        average.copy_(value)
+
+
+def run(
+    features: str | Path,
+    out: str | Path,
+    *,
+    model: dict,
+    settings: dict,
+    has0: str,
+    seed: int,
+    mask_padding: bool = True,
+    text_encoder: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Pretrain on a feature file and write the checkpoint `out`.
+
+    Parameters
+    ----------
+    features : path
+        Feature file with the splits train and valid.
+    out : path
+        Checkpoint to write (.safetensors): ``<modality>.*`` and ``labels.train``, ``labels.valid``; beside it
+        its JSON and the diagnostics of each epoch (.csv).
+    model, settings : dict
+        Fields of `Dimensions` (but for `features`) and `PretrainSettings`.
+    has0 : str
+        See `cmc.training.losses.polarity_groups`.
+    seed : int
+    mask_padding : bool
+        See `cmc.training.dataset.load`.
+    text_encoder : str, optional
+        Needed where the language model runs: `train_text_encoder`, or `mask_padding: false`.
+    device : str
+    """
+    chosen = PretrainSettings(**settings)
+    out = Path(out)
+    torch.manual_seed(seed)
+    train, valid = (dataset.load(features, split, device, mask_padding) for split in ("train", "valid"))
+    dims = Dimensions(features=train.widths, **model)
+    bert = encoder.prepare([train, valid], text_encoder, chosen.train_text_encoder, bf16=chosen.text_bf16)
+    order = lambda epoch: dataset.shuffled(len(train), chosen.batch, seed, epoch)  # noqa: E731
+    stage = Pretraining(dims, chosen, train, valid, has0, order, device, bert)
+    recipe = {
+        "stage": "pretrain",
+        "model": model,
+        "settings": asdict(chosen),
+        "has0": has0,
+        "seed": seed,
+        "mask_padding": mask_padding,
+        "text_encoder": text_encoder,
+    }
+    history = fit(
+        stage,
+        chosen.epochs,
+        chosen.patience,
+        seed,
+        out,
+        recipe | {"data": files.sha256(features), "device": device},
+    )
+    tensors = {
+        name: t for k in dims.modalities for name, t in checkpoint.under(f"{k}.", stage.best[k]).items()
+    }
+    tensors |= checkpoint.under("labels.", stage.best_labels)
+    clips = {"train": train.clips["clip"].tolist(), "valid": valid.clips["clip"].tolist()}
+    checkpoint.save(
+        out, tensors, dims, recipe=recipe, best_epoch=stage.best_epoch, history=history, clips=clips
+    )
+    finished(out)

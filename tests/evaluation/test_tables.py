@@ -1,0 +1,266 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cmc import MODALITIES
+from cmc.evaluation import tables
+from cmc.labels import CLASSES
+from cmc.metrics import METRICS, evaluate
+
+HAS0 = "nonpositive_positive"
+NO_PUBLISHED = pd.DataFrame(columns=["dataset", "model", "subset", "metric", "value", "source"])
+
+
+def predictions(classes, said, pretrained=None):
+    """Fused logits that say `said`, unimodal ones (one list a modality) that say `pretrained`."""
+    frame = pd.DataFrame({"clip": [f"c{i}" for i in range(len(classes))], "class": classes})
+    frame[[f"logits_{name}" for name in CLASSES]] = np.eye(3)[said]
+    for modality, answers in zip(MODALITIES, pretrained or [], strict=False):
+        frame[[f"pretrain_{modality}_{name}" for name in CLASSES]] = np.eye(3)[answers]
+    for modality, weight in zip(MODALITIES, (0.5, 0.3, 0.2), strict=True):
+        frame[f"router_{modality}"] = weight
+    return frame
+
+
+def run(seed, *, variant="cmc", dataset="chsims", has0=HAS0, models=None, **metrics):
+    """One seed's metrics: 0.5 but for `metrics`, of the variant on the test split, or `models` as given."""
+    values = {"n": 10} | dict.fromkeys(METRICS, 0.5) | metrics
+    models = models or {variant: {"test": values}}
+    return {"dataset": dataset, "variant": variant, "seed": seed, "has0": has0, "models": models}
+
+
+def subsets(*names, n=10):
+    return {name: {"n": n} | dict.fromkeys(METRICS, 0.5) for name in names}
+
+
+# score
+
+
+def test_each_model_is_scored_by_its_own_logits_on_each_subset():
+    classes = [0, 1, 2, 2]
+    answers = [[0, 0, 0, 0], [2, 2, 2, 2], [0, 1, 2, 0]]
+    result = tables.score(
+        predictions(classes, [0, 1, 2, 2], answers),
+        {"msc": ["c0", "c2"], "msi": ["c1", "c3"]},
+        HAS0,
+        [0, 0, 2],
+    )
+    accuracy = {
+        model: [by_subset[subset]["acc3"] for subset in ("test", "msc", "msi")]
+        for model, by_subset in result["models"].items()
+    }
+    assert accuracy == {
+        "cmc": [1, 1, 1],
+        "text": [0.25, 0.5, 0],
+        "audio": [0.5, 0.5, 0.5],
+        "vision": [0.75, 1, 0.5],
+        "majority": [0.25, 0.5, 0],
+    }
+    assert result["models"]["cmc"]["msc"] == evaluate(np.eye(3)[[0, 2]], [0, 2], HAS0)
+    assert result["router_weights"] == pytest.approx({"text": 0.5, "audio": 0.3, "vision": 0.2})
+
+
+def test_without_unimodal_labels_there_is_the_test_split_alone():
+    for absent in ({}, {"msc": [], "msi": []}):
+        models = tables.score(predictions([0, 2], [0, 2]), absent, HAS0, [0])["models"]
+        assert {tuple(by_subset) for by_subset in models.values()} == {("test",)}
+
+
+def test_a_subset_that_happens_to_be_empty_stays_as_nan():
+    scores = tables.score(predictions([0, 2], [0, 2]), {"msc": ["c0", "c1"], "msi": []}, HAS0, [0])
+    assert scores["models"]["cmc"]["msi"]["n"] == 0
+    assert np.isnan(scores["models"]["cmc"]["msi"]["acc2"])
+
+
+def test_a_variant_without_pretraining_has_no_unimodal_rows():
+    scores = tables.score(predictions([0, 2], [0, 2]), {}, HAS0, [0], variant="no_pretraining")
+    assert list(scores["models"]) == ["no_pretraining", "majority"]
+
+
+def test_scores_survive_json():
+    answers = [[0, 2], [2, 0], [1, 1]]
+    scores = tables.score(predictions([0, 2], [0, 2], answers), {"msc": ["c0"], "msi": ["c1"]}, HAS0, [0])
+    assert json.loads(json.dumps(scores)) == scores
+
+
+def test_score_refuses_what_it_cannot_place():
+    frame = predictions([0, 2], [0, 2])
+    with pytest.raises(ValueError, match=r"'c9' of subset msi.*1 such"):
+        tables.score(frame, {"msc": ["c0"], "msi": ["c9"]}, HAS0, [0])
+    with pytest.raises(ValueError, match="'c0' has more than one"):
+        tables.score(pd.concat([frame, frame]), {}, HAS0, [0])
+    with pytest.raises(ValueError, match="'text'"):
+        tables.score(frame, {}, HAS0, [0], variant="text")
+    with pytest.raises(ValueError, match="training split is empty"):
+        tables.score(frame, {}, HAS0, [])
+
+
+# majority
+
+
+def test_the_majority_side_and_the_majority_class_may_contradict():
+    train = [0] * 3 + [1] * 3 + [2] * 4
+    result = tables.majority(np.array([0, 1, 2, 2]), HAS0, train)
+    assert result["acc2"] == 0.5  # says non-positive: right on 0 and 1
+    assert result["acc2_non0"] == pytest.approx(1 / 3)  # and so on the clip that is 0
+    assert result["acc3"] == 0.5  # says positive: right on both 2
+
+
+def test_the_majority_follows_the_training_labels_and_the_rule():
+    train, test = [0, 0, 1, 1, 2], np.array([0, 1, 2, 2])
+    assert tables.majority(test, "nonpositive_positive", train)["acc2"] == 0.5
+    assert tables.majority(test, "negative_nonnegative", train)["acc2"] == 0.75
+    assert tables.majority(test, "nonpositive_positive", [2, 2, 2, 0])["acc3"] == 0.5
+    assert tables.majority(test, "nonpositive_positive", [0, 2])["acc3"] == 0.25  # a tie: the lower class
+
+
+# table
+
+
+def test_two_seeds_give_their_mean_and_sample_deviation_in_percent():
+    seeds = [run(1, acc2=0.80, f1=0.70), run(2, acc2=0.84, f1=0.70)]
+    row = tables.table(seeds, NO_PUBLISHED).iloc[0]
+    assert (row["model"], row["subset"], row["n"], row["seeds"]) == ("cmc", "test", 10, 2)
+    assert (row["acc2_mean"], row["acc2_std"]) == (82.0, 2.83)  # 4 / sqrt(2)
+    assert (row["f1_mean"], row["f1_std"]) == (70.0, 0.0)
+    assert (row["acc3_mean"], row["acc3_std"]) == (50.0, 0.0)
+
+
+def test_columns_are_those_of_the_contract():
+    expected = ["model", "subset", "n", "seeds"]
+    expected += [f"{name}_{part}" for name in METRICS for part in ("mean", "std")]
+    expected += ["published_acc2", "published_f1"]
+    assert list(tables.table([run(1)], NO_PUBLISHED)) == expected
+
+
+def test_one_seed_has_no_spread():
+    row = tables.table([run(1, acc2=0.123456)], NO_PUBLISHED).iloc[0]
+    assert row["acc2_mean"] == 12.35
+    assert np.isnan(row["acc2_std"])
+
+
+def test_rows_come_in_one_order_whatever_the_order_within():
+    models = {
+        model: subsets("msi", "test", "msc") for model in ("majority", "vision", "text", "audio", "cmc")
+    }
+    table = tables.table([run(1, variant="ablated"), run(1, models=models)], NO_PUBLISHED)
+    # baselines are the first variant's, and it has none here
+    assert list(zip(table["model"], table["subset"], strict=True)) == [
+        ("ablated", "test"),
+        ("cmc", "test"),
+        ("cmc", "msc"),
+        ("cmc", "msi"),
+    ]
+    table = tables.table([run(1, models=models), run(1, variant="ablated")], NO_PUBLISHED)
+    assert list(table["model"]) == [
+        *["cmc"] * 3,
+        "ablated",
+        *["text"] * 3,
+        *["audio"] * 3,
+        *["vision"] * 3,
+        *["majority"] * 3,
+    ]
+    assert list(table["subset"][-3:]) == ["test", "msc", "msi"]
+
+
+def test_baselines_of_a_second_variant_are_not_mixed_into_the_first():
+    first = {"cmc": subsets("test"), "text": subsets("test")}
+    second = {"cmc_gt": subsets("test"), "text": {"test": {"n": 10} | dict.fromkeys(METRICS, 0.9)}}
+    table = tables.table([run(1, models=first), run(1, variant="cmc_gt", models=second)], NO_PUBLISHED)
+    text = table[table["model"] == "text"].iloc[0]
+    assert (text["acc2_mean"], text["seeds"]) == (50.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "published"),
+    [
+        ("chsims", {("test", "acc2"): 84.90, ("msi", "acc2"): 74.77}),
+        ("chsimsv2", {("test", "acc2"): 87.86}),
+        ("mosi", {("test", "f1"): 76.23}),
+        ("mosei", {("test", "f1"): 77.87}),
+        ("demo", {}),
+    ],
+)
+def test_published_values_stand_where_the_paper_has_them(dataset, published):
+    models = {model: subsets("test", "msc", "msi") for model in ("cmc", "text")}
+    table = tables.table([run(1, dataset=dataset, models=models)], tables.published_values())
+    found = {
+        (row["model"], row["subset"], metric): row[f"published_{metric}"]
+        for _, row in table.iterrows()
+        for metric in ("acc2", "f1")
+        if np.isfinite(row[f"published_{metric}"])
+    }
+    assert found == {("cmc", *key): value for key, value in published.items()}
+
+
+def test_an_empty_subset_stays_empty_even_as_null():
+    for absent in (float("nan"), None):
+        row = tables.table(
+            [run(s, n=0, **dict.fromkeys(METRICS, absent)) for s in (1, 2)], NO_PUBLISHED
+        ).iloc[0]
+        assert row["n"] == 0 and row["seeds"] == 2
+        assert np.isnan(row["acc2_mean"]) and np.isnan(row["acc2_std"])
+
+
+def test_table_refuses_what_does_not_belong_together():
+    with pytest.raises(ValueError, match="at least one seed"):
+        tables.table([], NO_PUBLISHED)
+    with pytest.raises(ValueError, match=r"one data set.*chsims.*mosi"):
+        tables.table([run(1), run(2, dataset="mosi")], NO_PUBLISHED)
+    with pytest.raises(ValueError, match="one has0 rule"):
+        tables.table([run(1), run(2, has0="negative_nonnegative")], NO_PUBLISHED)
+    with pytest.raises(ValueError, match="seed 7 more than once"):
+        tables.table([run(7), run(7)], NO_PUBLISHED)
+    with pytest.raises(ValueError, match=r"cmc on test.*\[10, 11\]"):
+        tables.table([run(1), run(2, n=11)], NO_PUBLISHED)
+
+
+# write and show
+
+
+def test_written_bytes_are_exact(tmp_path):
+    table = tables.table([run(1, acc2=0.8)], tables.published_values())
+    tables.write(table, tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_bytes().splitlines()[1] == (
+        b"cmc,test,10,1,80.00,,50.00,,50.00,,50.00,,50.00,,50.00,,84.90,"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_failed_write_leaves_the_old_table(tmp_path, monkeypatch):
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+
+    def full(self, path, **_):
+        path.write_text("half a ta")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    with pytest.raises(OSError, match="disk full"):
+        tables.write(pd.DataFrame({"a": [1]}), target)
+    assert target.read_text() == "old"
+
+
+def test_shown_table_is_aligned():
+    seeds = [run(1, acc2=0.80), run(2, acc2=0.84)]
+    lines = tables.show(tables.table(seeds, tables.published_values())).splitlines()
+    assert lines[0].split("  ")[0] == "Model"
+    assert "82.00 ± 2.83" in lines[1] and "84.90" in lines[1]
+    end = lines[0].index("Acc-2") + len("Acc-2")
+    assert lines[1][:end].endswith("82.00 ± 2.83")
+
+
+def test_shown_table_leaves_out_published_columns_without_values():
+    assert "published" not in tables.show(tables.table([run(1)], NO_PUBLISHED))
+    shown = tables.show(tables.table([run(1)], tables.published_values()))
+    assert "Acc-2 published" in shown and "F1 published" not in shown
+
+
+def test_same_input_same_bytes(tmp_path):
+    models = {model: subsets("test", "msc") for model in ("cmc", "text")}
+    for name in ("a", "b"):
+        metrics = json.loads(json.dumps([run(1, models=models), run(2, models=models)]))
+        tables.write(tables.table(metrics, tables.published_values()), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+
+from cmc import MODALITIES
+from cmc.models.cmc import Dimensions, MultimodalModel, UnimodalModel
+from cmc.models.sequences import Sequences, attention_groups
+from cmc.training.losses import supervised_contrastive
+
+WIDTHS = {"text": 6, "audio": 5, "vision": 4}
+SMALL = dict(features=WIDTHS, dim=8, layers=2, heads=2)
+
+
+def clips(lengths, width, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(length, width, generator=generator) for length in lengths]
+
+
+def ragged(parts):
+    return Sequences.ragged(torch.cat(parts), torch.tensor([len(part) for part in parts]))
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_prediction_does_not_depend_on_the_batch(modality):
+    model = UnimodalModel(Dimensions(**SMALL), modality).double().eval()
+    parts = [part.double() for part in clips([3, 17, 9, 1, 12, 30, 2], WIDTHS[modality])]
+    together, _ = model(ragged(parts))
+    for part, expected in zip(parts, together, strict=True):
+        torch.testing.assert_close(model(ragged([part]))[0][0], expected, rtol=1e-10, atol=1e-10)
+
+
+def test_padding_that_counts_changes_predictions():
+    """What mask_padding: false accepts, and the default does not."""
+    model = UnimodalModel(Dimensions(**SMALL), "audio").eval()
+    part = clips([5], WIDTHS["audio"])[0]
+    padded = torch.cat([part, torch.zeros(4, WIDTHS["audio"])])
+    assert not torch.allclose(model(ragged([part]))[0], model(ragged([padded]))[0])
+
+
+def test_groups_hold_each_frame_once():
+    lengths = torch.tensor([3, 50, 7, 7, 1, 20, 33, 2, 9])
+    rows = [
+        g.frames[g.valid] if g.valid is not None else g.frames.flatten()
+        for g in attention_groups(lengths, torch.device("cpu"))
+    ]
+    assert sorted(torch.cat(rows).tolist()) == list(range(int(lengths.sum())))
+
+
+def test_order_of_clips_does_not_matter():
+    model = MultimodalModel(Dimensions(**SMALL)).double().eval()
+    order = [3, 0, 4, 1, 2]
+    parts = {
+        k: [p.double() for p in clips([4, 9, 2, 7, 5], WIDTHS[k], seed=i)] for i, k in enumerate(MODALITIES)
+    }
+    straight = model({k: ragged(p) for k, p in parts.items()})
+    shuffled = model({k: ragged([p[i] for i in order]) for k, p in parts.items()})
+    for one, other in zip(straight, shuffled, strict=True):
+        torch.testing.assert_close(one[order], other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("fusion", ["pfm", "sum", "concat"])
+@pytest.mark.parametrize("router", ["mcr", "uniform"])
+def test_every_parameter_gets_a_gradient(fusion, router):
+    model = MultimodalModel(Dimensions(**SMALL, fusion=fusion, router=router))
+    output = model({k: ragged(clips([4, 9, 2], WIDTHS[k])) for k in MODALITIES})
+    (output.logits.square().sum() + output.expert_logits.square().sum() + output.h.sum()).backward()
+    missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not missing
+
+
+def test_router_keeps_top_k_experts():
+    model = MultimodalModel(Dimensions(**SMALL, top_k=1)).eval()
+    output = model({k: ragged(clips([4, 9, 2], WIDTHS[k])) for k in MODALITIES})
+    assert ((output.router_weights == 1).sum(dim=1) == 1).all()
+    assert (output.router_weights.sum(dim=1) == 1).all()
+    silent = output.router_weights == 0
+    assert (output.expert_logits[silent] == 0).all() and (output.expert_logits[~silent] != 0).any()
+
+
+def test_two_modalities_are_enough():
+    widths = {"text": 6, "audio": 5}
+    model = MultimodalModel(Dimensions(features=widths, dim=8, layers=1, heads=2, top_k=2)).eval()
+    output = model({k: ragged(clips([4, 9], width)) for k, width in widths.items()})
+    assert output.expert_logits.shape == (2, 2, 3)
+
+
+def test_contradictory_dimensions_are_refused():
+    with pytest.raises(ValueError, match=r"dim \(8\) must be a multiple of heads \(3\)"):
+        Dimensions(**SMALL | {"heads": 3})
+    with pytest.raises(ValueError, match="top_k"):
+        MultimodalModel(Dimensions(features={"text": 6}, dim=8, heads=2))
+
+
+def test_sequences_refuse_lengths_that_do_not_fit():
+    with pytest.raises(ValueError, match="lengths sum to 5"):
+        Sequences.ragged(torch.zeros(6, 2), torch.tensor([2, 3]))
+    with pytest.raises(ValueError, match="start at 0"):
+        Sequences.ragged(torch.zeros(3, 2), torch.tensor([0, 3]))
+
+
+def test_contrastive_loss_without_positives_is_zero():
+    features = torch.nn.functional.normalize(torch.randn(2, 4), dim=1).requires_grad_()
+    loss = supervised_contrastive(features, torch.tensor([0, 1]))
+    loss.backward()
+    assert loss == 0 and np.isfinite(features.grad.numpy()).all()
+    assert supervised_contrastive(features[:1], torch.tensor([0])) == 0
