@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from transformers import BertConfig, BertModel
 
+from cmc import LABELS
 from cmc.features import store
 from cmc.features.contract import Features
 from cmc.models.attention import CPUAttention
@@ -45,12 +46,9 @@ def make_features(path: Path, scale: float) -> None:
     labels = rng.integers(-1, 2, len(split)).astype(float)
     table = pd.DataFrame(
         {
-            "clip": np.arange(len(split)).astype(str),
+            "clip_id": np.arange(len(split)).astype(str),
             "split": split,
-            "M": labels,
-            "T": labels,
-            "A": labels,
-            "V": labels,
+            **dict.fromkeys(LABELS.values(), labels),
         }
     )
     with store.create(path) as out:

@@ -17,12 +17,12 @@ def write_features(path, seed=0, splits=SPLITS, unimodal=True, missing_frames=Fa
     labels = np.arange(len(split)) % 3 - 1.0
     table = pd.DataFrame(
         {
-            "clip": [f"v$_${i:04d}" for i in range(len(split))],
-            "video": "v",
+            "clip_id": [f"v$_${i:04d}" for i in range(len(split))],
+            "video_id": "v",
             "text": "t",
             "split": split,
-            "M": labels,
-            **{letter: labels if unimodal else np.nan for letter in "TAV"},
+            "label": labels,
+            **{f"label_{letter}": labels if unimodal else np.nan for letter in "TAV"},
         }
     )
     with store.create(path) as out:

@@ -117,7 +117,7 @@ def split_of(arrays, labels):
         x = arrays[f"x_{modality}"]
         clips, time, width = x.shape
         features[modality] = Ragged(x.reshape(-1, width), np.arange(clips + 1) * time)
-    table = pd.DataFrame({"clip": [str(i) for i in range(len(labels))], "M": labels.double() - 1})
+    table = pd.DataFrame({"clip_id": [str(i) for i in range(len(labels))], "label": labels.double() - 1})
     return Split(table, features)
 
 

@@ -10,12 +10,12 @@ from typing import Literal, TypedDict, get_args
 import numpy as np
 import pandas as pd
 
-from cmc import MODALITIES, files
+from cmc import LABELS, MODALITIES, files
 from cmc.labels import POSITIVE, polarity
 
 Rule = Literal["three_class", "two_class"]
 SUBSETS = ("msc", "msi")
-UNIMODAL = {"text": "T", "audio": "A", "vision": "V"}
+UNIMODAL = dict(zip(MODALITIES, (LABELS[letter] for letter in "TAV"), strict=True))
 
 
 class Split(TypedDict):
@@ -67,7 +67,7 @@ def split(frame: pd.DataFrame, rule: Rule, modalities: Iterable[str] = MODALITIE
     Parameters
     ----------
     frame : DataFrame
-        One row a clip: clip (str), T, A, V (float, NaN if absent).
+        One row a clip: clip_id (str), label_T, label_A, label_V (float, NaN if absent).
     rule : {"three_class", "two_class"}
         See `subsets`.
     modalities : iterable of str
@@ -83,26 +83,26 @@ def split(frame: pd.DataFrame, rule: Rule, modalities: Iterable[str] = MODALITIE
     ValueError
         If a clip occurs twice or a label is infinite.
     """
-    twice = frame["clip"][frame["clip"].duplicated()]
+    twice = frame["clip_id"][frame["clip_id"].duplicated()]
     if len(twice):
         raise ValueError(f"clip {twice.iloc[0]!r} occurs more than once; subsets need one row a clip")
-    letters = [UNIMODAL[modality] for modality in modalities]
-    labelled = frame[frame[letters].notna().all(axis=1)]
-    consistent = subsets(*(labelled[letter].to_numpy() for letter in letters), rule=rule)
+    columns = [UNIMODAL[modality] for modality in modalities]
+    labelled = frame[frame[columns].notna().all(axis=1)]
+    consistent = subsets(*(labelled[column].to_numpy() for column in columns), rule=rule)
     unlabelled = len(frame) - len(labelled)
     return Split(
-        msc=labelled["clip"][consistent].tolist(),
-        msi=labelled["clip"][~consistent].tolist(),
+        msc=labelled["clip_id"][consistent].tolist(),
+        msi=labelled["clip_id"][~consistent].tolist(),
         unlabelled=unlabelled,
         reason=_reason(unlabelled, len(frame)),
     )
 
 
 def write(parts: Split, path: Path | str) -> None:
-    """Write the subsets as CSV with columns clip, subset: MSC first, then MSI. Replaces `path` whole."""
+    """Write the subsets as CSV with columns clip_id, subset: MSC first, then MSI. Replaces `path` whole."""
     rows = [(clip, subset) for subset in SUBSETS for clip in parts[subset]]
     with files.whole(path) as partial:
-        pd.DataFrame(rows, columns=["clip", "subset"]).to_csv(partial, index=False, lineterminator="\n")
+        pd.DataFrame(rows, columns=["clip_id", "subset"]).to_csv(partial, index=False, lineterminator="\n")
 
 
 def read(path: Path | str) -> dict[str, list[str]]:
@@ -117,7 +117,7 @@ def read(path: Path | str) -> dict[str, list[str]]:
     unknown = set(frame["subset"]) - set(SUBSETS)
     if unknown:
         raise ValueError(f"{path}: unknown subset {sorted(unknown)[0]!r}; expected {' or '.join(SUBSETS)}")
-    return {subset: frame["clip"][frame["subset"] == subset].tolist() for subset in SUBSETS}
+    return {subset: frame["clip_id"][frame["subset"] == subset].tolist() for subset in SUBSETS}
 
 
 def _reason(unlabelled: int, total: int) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from cmc import SPLITS, files
+from cmc import LABELS, SPLITS, files
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ SPELLINGS = [spelling for extension in EXTENSIONS for spelling in (extension, ex
 LONGEST_NAME = 255 - max(map(len, EXTENSIONS))  # bytes that file systems take, less the extension
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # that are not the comma
 REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
-UNIMODAL = {"T": "label_T", "A": "label_A", "V": "label_V"}
+UNIMODAL = tuple(column for letter, column in LABELS.items() if letter != "M")
 SEPARATOR = "$_$"  # between video and clip in an id, as in the official feature files
 
 
@@ -38,27 +38,27 @@ class Clip:
 
     Attributes
     ----------
-    clip : str
-        Id, "video$_$clip".
-    video, text, split : str
+    clip_id : str
+        "video$_$clip", of the label file's video_id and clip_id: unlike the latter it names one clip of all.
+    video_id, text, split : str
         Source video; transcript; 'train', 'valid' or 'test'.
-    M, T, A, V : float
-        Labels: multimodal, and of text, audio and vision alone (NaN where there is none).
+    label, label_T, label_A, label_V : float
+        Multimodal label, and those of text, audio and vision alone (NaN where there is none).
     """
 
-    clip: str
-    video: str
+    clip_id: str
+    video_id: str
     text: str
     split: str
-    M: float
-    T: float = math.nan
-    A: float = math.nan
-    V: float = math.nan
+    label: float
+    label_T: float = math.nan
+    label_A: float = math.nan
+    label_V: float = math.nan
 
 
 @dataclass
 class Manifest:
-    """Clips in the label file's order, and the rows that can't be used as (clip, stage, reason)."""
+    """Clips in the label file's order, and the rows that can't be used as (clip_id, stage, reason)."""
 
     clips: list[Clip] = field(default_factory=list)
     refused: list[tuple[str, str, str]] = field(default_factory=list)
@@ -172,7 +172,7 @@ def check_header(path: str | Path, header: list[str]) -> None:
             f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"found {', '.join(header) or 'nothing'}. Its first line must name the columns, with commas between."
         )
-    if twice := [name for name in (*REQUIRED, *UNIMODAL.values()) if header.count(name) > 1]:
+    if twice := [name for name in (*REQUIRED, *UNIMODAL) if header.count(name) > 1]:
         raise ManifestError(f"{path} has the column {twice[0]} {header.count(twice[0])} times; leave one")
 
 
@@ -191,12 +191,16 @@ def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> C
         raise ValueError("empty transcript")
     if "\0" in row["text"]:
         raise ValueError("the transcript holds a NUL character")
-    labels = {"M": number(row["label"], "label", label_range)}
-    for letter, column in UNIMODAL.items():
+    labels = {"label": number(row["label"], "label", label_range)}
+    for column in UNIMODAL:
         if row.get(column, "").strip():
-            labels[letter] = number(row[column], column, label_range)
+            labels[column] = number(row[column], column, label_range)
     return Clip(
-        clip=name, video=row["video_id"].strip(), text=" ".join(row["text"].split()), split=split, **labels
+        clip_id=name,
+        video_id=row["video_id"].strip(),
+        text=" ".join(row["text"].split()),
+        split=split,
+        **labels,
     )
 
 
@@ -274,7 +278,7 @@ def write(manifest: Manifest, clips_path: str | Path, refused_path: str | Path) 
     columns = [f.name for f in fields(Clip)]
     table = [["" if value != value else value for value in vars(clip).values()] for clip in manifest.clips]
     write_csv(clips_path, columns, table)
-    write_csv(refused_path, ["clip", "stage", "reason"], manifest.refused)
+    write_csv(refused_path, ["clip_id", "stage", "reason"], manifest.refused)
 
 
 def write_csv(path: str | Path, header: list[str], table: list) -> None:

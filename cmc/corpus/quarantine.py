@@ -7,7 +7,7 @@ import pandas as pd
 
 from cmc import SPLITS, files
 
-COLUMNS = ["clip", "stage", "reason"]
+COLUMNS = ["clip_id", "stage", "reason"]
 SHOWN = 10  # reasons in an error
 LONGEST_ID = 600  # characters; two file names and the separator
 
@@ -18,7 +18,7 @@ class QuarantineError(Exception):
 
 def write(refused: pd.DataFrame, path: str | Path) -> None:
     """Write the list as CSV, sorted by clip and stage."""
-    refused = refused.assign(clip=refused["clip"].map(printable))
+    refused = refused.assign(clip_id=refused["clip_id"].map(printable))
     with files.whole(path) as partial:
         refused.sort_values(COLUMNS, kind="stable").to_csv(partial, index=False, lineterminator="\n")
 
@@ -50,8 +50,8 @@ def check(refused: pd.DataFrame, used: Iterable[str], max_share: float, path: st
         Of the list, for the message.
     """
     used = set(used)
-    lost = refused[~refused["clip"].isin(used)]
-    count, total = lost["clip"].nunique(), len(used | set(lost["clip"]))
+    lost = refused[~refused["clip_id"].isin(used)]
+    count, total = lost["clip_id"].nunique(), len(used | set(lost["clip_id"]))
     if count > max_share * total:
         reasons = lost["reason"].value_counts().head(SHOWN)
         raise QuarantineError(

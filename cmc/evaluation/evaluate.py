@@ -64,8 +64,8 @@ def predict(
     """One row a clip: label, class, logits of all models, router weights, prediction."""
     output = multimodal_outputs(test, second, second_meta)
     columns = {
-        "clip": test.clips["clip"],
-        "label": test.clips["M"],
+        "clip_id": test.clips["clip_id"],
+        "label": test.clips["label"],
         "class": test.classes("M").numpy(),
         **named("logits", output.logits),
     }

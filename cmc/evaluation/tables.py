@@ -57,7 +57,7 @@ def score(
     if variant in BASELINES:
         raise ValueError(f"a variant can't be called {variant!r}: that is a baseline's name")
     labels = predictions["class"].to_numpy()
-    rows = _rows(predictions["clip"], subsets)
+    rows = _rows(predictions["clip_id"], subsets)
     models = {
         model: {subset: evaluate(logits[chosen], labels[chosen], has0) for subset, chosen in rows.items()}
         for model, logits in model_logits(predictions, variant).items()

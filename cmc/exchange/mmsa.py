@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from cmc import MODALITIES, SPLITS, files
+from cmc import LABELS, MODALITIES, SPLITS, files
 from cmc.features import store
 from cmc.labels import CLASSES, polarity
 
@@ -55,7 +55,7 @@ def write(features: str | Path, out: str | Path) -> None:
             )
         clips = reader.table("clips")
         sequences = {modality: Padded(reader, modality) for modality in MODALITIES}
-        unimodal = [letter for letter in "TAV" if clips[letter].notna().any()]
+        unimodal = [letter for letter in "TAV" if clips[LABELS[letter]].notna().any()]
         file.write(pickle.PROTO + b"\x04" + pickle.EMPTY_DICT + pickle.MARK)
         for split in SPLITS:
             file.write(small(split) + pickle.EMPTY_DICT + pickle.MARK)
@@ -104,12 +104,12 @@ def write_split(
     file: BinaryIO, clips: pd.DataFrame, sequences: dict[str, Padded], unimodal: list[str]
 ) -> None:
     """The keys of a split and their values; `clips` has their places in the feature file as its index."""
-    count, classes = len(clips), polarity(clips["M"].to_numpy())
-    item(file, "id", clips["clip"].tolist())
+    count, classes = len(clips), polarity(clips[LABELS["M"]].to_numpy())
+    item(file, "id", clips["clip_id"].tolist())
     item(file, "raw_text", clips["text"].tolist())
     item(file, "annotations", [CLASSES[c].capitalize() for c in classes])
-    labels = {"classification_labels": (classes, "<i8"), "regression_labels": (clips["M"], "<f4")}
-    labels |= {f"regression_labels_{letter}": (clips[letter], "<f4") for letter in unimodal}
+    labels = {"classification_labels": (classes, "<i8"), "regression_labels": (clips[LABELS["M"]], "<f4")}
+    labels |= {f"regression_labels_{letter}": (clips[LABELS[letter]], "<f4") for letter in unimodal}
     for key, (values, dtype) in labels.items():
         array(file, key, (count,), dtype, [np.asarray(values, dtype)])
     for modality, padded in sequences.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmc import MODALITIES, SPLITS, files
+from cmc import LABELS, MODALITIES, SPLITS, files
 from cmc.corpus import quarantine
 from cmc.corpus.manifest import SEPARATOR, Clip, plain_name
 from cmc.exchange import pickles
@@ -261,7 +261,10 @@ class Split:
             if not missing and not label_range[0] <= value <= label_range[1]:
                 key = UNIMODAL.get(letter, "regression_labels")
                 raise Unusable(f"{key} {value:g} is outside [{label_range[0]:g}, {label_range[1]:g}]")
-        return Clip(clip=self.ids[i], video=video, text=self.texts[i].strip(), split=self.name, **labels)
+        columns = {LABELS[letter]: value for letter, value in labels.items()}
+        return Clip(
+            clip_id=self.ids[i], video_id=video, text=self.texts[i].strip(), split=self.name, **columns
+        )
 
     def features(self, i: int) -> dict[str, Features]:
         """Features of a clip in each modality; Unusable says why there are none."""

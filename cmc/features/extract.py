@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmc import files
+from cmc import LABELS, files
 from cmc.corpus import quarantine
 from cmc.features import store
 from cmc.features.contract import Features, Unusable
 
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 5.0
-LABELS = ["M", "T", "A", "V"]
 # Figures of quality that extraction.csv holds of every clip; an extractor may give others, which follow.
 QUALITY = ["seconds", "frames", "faces", "voiced", "silence", "clipping", "tokens"]
 
@@ -42,7 +41,7 @@ def shard(
     path : path
         Of the file to write. Its table of clips holds their figures of quality.
     costs : path, optional
-        CSV to write, columns clip, cpu_seconds. Of its own, since no two runs cost the same and the feature
+        CSV to write, columns clip_id, cpu_seconds. Of its own, since no two runs cost the same and the feature
         file shall be the same.
     """
     usable, refused, spent, told = [], [], [], time.monotonic()
@@ -68,20 +67,20 @@ def shard(
                 refused.append((clip, modality, reason))
             else:
                 out.append(modality, result)
-                usable.append({"clip": clip, **result.quality})
+                usable.append({"clip_id": clip, **result.quality})
             del result  # an hour of video is large, and the next one may be, too
             done = len(usable) + len(refused)
             if time.monotonic() - told > PROGRESS_SECONDS or done == len(clips):
                 log.info("%d of %d clips, %d unusable", done, len(clips), len(refused))
                 told = time.monotonic()
         out.finish(
-            pd.DataFrame(usable or {"clip": []}).astype({"clip": str}),
+            pd.DataFrame(usable or {"clip_id": []}).astype({"clip_id": str}),
             pd.DataFrame(refused, columns=quarantine.COLUMNS, dtype=str),
         )
     if modality == "text":  # batches: no transcript has a time of its own
         spent = [sum(spent) / len(spent)] * len(spent)
     if costs is not None:
-        table = pd.DataFrame({"clip": clips, "cpu_seconds": np.round(spent, 4)})
+        table = pd.DataFrame({"clip_id": clips, "cpu_seconds": np.round(spent, 4)})
         with files.whole(costs) as partial:
             table.to_csv(partial, index=False, lineterminator="\n")
 
@@ -150,7 +149,7 @@ def list_refused(manifest_refused: str | Path, shards: Iterable[str | Path], out
     shards : iterable of path
         Feature files of `shard`, every modality's.
     out : path
-        CSV to write, columns clip, stage, reason.
+        CSV to write, columns clip_id, stage, reason.
     """
     frames = [quarantine.read(manifest_refused)]
     for path in shards:
@@ -158,7 +157,7 @@ def list_refused(manifest_refused: str | Path, shards: Iterable[str | Path], out
             frames.append(reader.table("quarantine"))
     refused = pd.concat(frames)
     if len(refused):
-        log.warning("%d clips are in the quarantine, see %s", refused["clip"].nunique(), out)
+        log.warning("%d clips are in the quarantine, see %s", refused["clip_id"].nunique(), out)
     quarantine.write(refused, out)
 
 
@@ -174,19 +173,19 @@ def list_quality(
     shards, costs : iterable of path
         What `shard` wrote, of every modality.
     out : path
-        CSV to write, a row a clip in the manifest's order: clip, split; seconds of sound, or of pictures if there
-        is none; frames of video looked at, the share of them with a face; the shares of sound, all channels
+        CSV to write, a row a clip in the manifest's order: clip_id, split; seconds of sound, or of pictures if
+        there is none; frames of video looked at, the share of them with a face; the shares of sound, all channels
         averaged, that are voiced, silent and clipped; tokens; cpu_seconds of all modalities. What could not be
         found out is empty.
     """
-    table = read_csv(manifest)[["clip", "split"]].set_index("clip")
+    table = read_csv(manifest)[["clip_id", "split"]].set_index("clip_id")
     figures = []
     for path in shards:
         with store.Reader(path) as reader:
             figures.append(reader.table("clips"))
-    found = pd.concat(figures).groupby("clip").first()  # of several modalities that tell the same
+    found = pd.concat(figures).groupby("clip_id").first()  # of several modalities that tell the same
     more = sorted(set(found) - set(QUALITY))
-    spent = pd.concat([read_csv(path, ["cpu_seconds"]) for path in costs]).groupby("clip").sum()
+    spent = pd.concat([read_csv(path, ["cpu_seconds"]) for path in costs]).groupby("clip_id").sum()
     table = table.join(found.reindex(columns=[*QUALITY, *more])).join(spent)
     table = table.astype({"frames": "Int64", "tokens": "Int64"}).round(4)
     with files.whole(out) as partial:
@@ -224,21 +223,21 @@ def gather(
     QuarantineError
         If more are refused, or a split is left without clips.
     """
-    manifest, refused = read_csv(manifest_path, LABELS), quarantine.read(quarantine_path)
+    manifest, refused = read_csv(manifest_path, list(LABELS.values())), quarantine.read(quarantine_path)
     with ExitStack() as stack:
         places: dict[str, dict[str, tuple]] = {}
         for modality, paths in shards.items():
             readers = [stack.enter_context(store.Reader(p)) for p in paths]
             places[modality] = index(modality, readers)
-        everywhere = manifest["clip"].map(lambda clip: all(clip in found for found in places.values()))
+        everywhere = manifest["clip_id"].map(lambda clip: all(clip in found for found in places.values()))
         clips = manifest[everywhere]
-        quarantine.check(refused, clips["clip"], max_share, quarantine_path)
+        quarantine.check(refused, clips["clip_id"], max_share, quarantine_path)
         quarantine.check_splits(clips["split"], quarantine_path)
         with store.create(path) as out:
             for modality, paths in shards.items():
                 with store.Reader(paths[0]) as first:
                     out.modality(modality, first.recipe(modality))
-                for clip in clips["clip"]:
+                for clip in clips["clip_id"]:
                     reader, start, stop = places[modality][clip]
                     out.append(modality, reader.rows(modality, start, stop))
                 log.info("%s: %d clips gathered", modality, len(clips))
@@ -255,6 +254,6 @@ def index(modality: str, readers: Sequence[store.Reader]) -> dict[str, tuple[sto
                 "settings; delete the older one and run again"
             )
         offsets = reader.offsets(modality)
-        for i, clip in enumerate(reader.table("clips")["clip"]):
+        for i, clip in enumerate(reader.table("clips")["clip_id"]):
             found[clip] = (reader, int(offsets[i]), int(offsets[i + 1]))
     return found

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from cmc import MODALITIES, SPLITS, files
+from cmc import LABELS, MODALITIES, SPLITS, files
 from cmc.corpus import consistency, quarantine
 from cmc.features import store
 from cmc.labels import CLASSES, polarity
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ["section", "split", "name", "value"]
 ALL = "all"  # the splits together
-LABELS = ("M", "T", "A", "V")
 FRAMES = ("audio", "vision")  # modalities whose rows may hold nothing; a token always has a state
 BLOCK = 1 << 14  # rows of a modality read at once
 MOST_STEPS, BINS = 50, 20  # labels of more different values are counted in bins
@@ -107,7 +106,7 @@ def summarise(
         *recipes(reader),
         *each(clips, "clips", counts),
         *each(clips, "clips", lambda part: against(part, published or {})),
-        ("clips", ALL, "quarantined", len(set(refused["clip"]) - set(clips["clip"]))),
+        ("clips", ALL, "quarantined", len(set(refused["clip_id"]) - set(clips["clip_id"]))),
         *each(clips, "label_classes", classes),
         *each(clips, "label_steps", lambda part: histogram(part, *steps)),
         *each(clips, "agreement", agreement),
@@ -161,7 +160,7 @@ def measured(reader: store.Reader) -> pd.DataFrame:
             clips["seconds"] = np.fmax(clips["seconds"], ends)
     transcripts = clips["text"].map(lambda text: " ".join(text.casefold().split()))
     clips["transcript"] = transcripts.where(transcripts != "")
-    for key in ("video", "transcript"):
+    for key in ("video_id", "transcript"):
         clips[f"{key} shared"] = clips.groupby(key)["split"].transform("nunique") > 1
     return clips
 
@@ -193,7 +192,7 @@ def recipes(reader: store.Reader) -> Iterator[Row]:
 
 def counts(part: pd.DataFrame) -> Iterator[Count]:
     yield "clips", len(part)
-    yield "source videos", part["video"].nunique()
+    yield "source videos", part["video_id"].nunique()
     if part["seconds"].notna().all():
         yield "seconds", float(part["seconds"].sum())
 
@@ -207,8 +206,8 @@ def against(part: pd.DataFrame, published: Mapping[str, int]) -> Iterator[Count]
 
 
 def classes(part: pd.DataFrame) -> Iterator[Count]:
-    for label in LABELS:
-        known = part[label].dropna()
+    for label, column in LABELS.items():
+        known = part[column].dropna()
         if len(known):
             numbers = np.bincount(polarity(known.to_numpy()), minlength=len(CLASSES))
             yield from ((f"{label} {name}", int(n)) for name, n in zip(CLASSES, numbers, strict=True))
@@ -217,7 +216,7 @@ def classes(part: pd.DataFrame) -> Iterator[Count]:
 
 def label_steps(clips: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """The steps that all labels of a data set lie on, by name, and the edges (steps + 1,) around them."""
-    values = clips[list(LABELS)].to_numpy().ravel()
+    values = clips[list(LABELS.values())].to_numpy().ravel()
     values = np.unique(values[~np.isnan(values)].round(DECIMALS)) + 0.0  # no -0
     if len(values) <= MOST_STEPS:
         between = (values[1:] + values[:-1]) / 2
@@ -230,8 +229,8 @@ def label_steps(clips: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 
 
 def histogram(part: pd.DataFrame, names: list[str], edges: np.ndarray) -> Iterator[Count]:
-    for label in LABELS:
-        known = part[label].dropna()
+    for label, column in LABELS.items():
+        known = part[column].dropna()
         if len(known):
             places = np.searchsorted(edges, known.to_numpy(), side="right") - 1
             numbers = np.bincount(places, minlength=len(names))
@@ -240,9 +239,12 @@ def histogram(part: pd.DataFrame, names: list[str], edges: np.ndarray) -> Iterat
 
 def agreement(part: pd.DataFrame) -> Iterator[Count]:
     for one, other in combinations(LABELS, 2):
-        both = part[[one, other]].dropna()
+        both = part[[LABELS[one], LABELS[other]]].dropna()
         if len(both):
-            yield f"{one} {other}", float((polarity(both[one]) == polarity(both[other])).mean())
+            yield (
+                f"{one} {other}",
+                float((polarity(both[LABELS[one]]) == polarity(both[LABELS[other]])).mean()),
+            )
 
 
 def subsets(part: pd.DataFrame) -> Iterator[Count]:
@@ -280,14 +282,14 @@ def nothing_found(part: pd.DataFrame) -> Iterator[Count]:
 
 
 def leakage(part: pd.DataFrame) -> Iterator[Count]:
-    for key, what in {"video": "source videos", "transcript": "transcripts"}.items():
+    for key, what in {"video_id": "source videos", "transcript": "transcripts"}.items():
         shared = part.loc[part[f"{key} shared"], key]
         yield what, shared.nunique()
         yield f"clips of these {what}", len(shared)
 
 
 def shared_videos(part: pd.DataFrame) -> Iterator[Count]:
-    yield from part.loc[part["video shared"], "video"].value_counts().sort_index().items()
+    yield from part.loc[part["video_id shared"], "video_id"].value_counts().sort_index().items()
 
 
 def reasons(refused: pd.DataFrame) -> list[tuple[str, int]]:

@@ -95,7 +95,7 @@ def write(
     text = render(
         dataset,
         pd.read_csv(table, dtype={"model": str}, keep_default_na=False, na_values=[""]),
-        [pd.read_csv(path, dtype={"clip": str}, keep_default_na=False) for path in predictions],
+        [pd.read_csv(path, dtype={"clip_id": str}, keep_default_na=False) for path in predictions],
         [
             {"pretrain": one["history"], "finetune": other["history"]}
             for one, other in zip(first, second, strict=True)

@@ -8,11 +8,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from cmc import LABELS
+from cmc.corpus import consistency
 from cmc.features import store
 from cmc.labels import polarity
 from cmc.models.sequences import Sequences
 
-LABELS = {"M": "M", "text": "T", "audio": "A", "vision": "V"}  # whose label -> column
+COLUMNS = {"M": LABELS["M"], **consistency.UNIMODAL}  # whose label -> its column
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Split:
     Attributes
     ----------
     clips : DataFrame
-        id, video, labels.
+        clip_id, video_id, labels.
     features : dict
         Modality -> Ragged.
     tokens : Ragged or None
@@ -90,11 +92,11 @@ class Split:
         ValueError
             If a clip has no such label.
         """
-        labels = self.clips[LABELS[whose]].to_numpy(dtype=float)
+        labels = self.clips[COLUMNS[whose]].to_numpy(dtype=float)
         if np.isnan(labels).any():
-            first = self.clips["clip"].iloc[int(np.isnan(labels).argmax())]
+            first = self.clips["clip_id"].iloc[int(np.isnan(labels).argmax())]
             raise ValueError(
-                f"{first} has no label {LABELS[whose]}; {np.isnan(labels).sum()} of {len(labels)} clips lack it. "
+                f"{first} has no {COLUMNS[whose]}; {np.isnan(labels).sum()} of {len(labels)} clips lack it. "
                 "Annotated unimodal labels exist for CH-SIMS and CH-SIMS v2 only; use labels: pseudo"
             )
         return torch.from_numpy(polarity(labels))
@@ -135,7 +137,7 @@ def load(
                 tokens = replace(ids, values=ids.values.to(device))
                 text_length = None if mask_padding else longest
                 text_layer = reader.recipe(modality).settings.get("layer", -1)
-    ordered = {m: features[m] for m in LABELS if m in features}
+    ordered = {m: features[m] for m in COLUMNS if m in features}
     return Split(table.iloc[places].reset_index(drop=True), ordered, tokens, text_length, text_layer)
 
 
@@ -143,7 +145,7 @@ def load_classes(path: str | Path, split: str) -> np.ndarray:
     """Classes (clips,) of a split's multimodal labels, without its features."""
     with store.Reader(path) as reader:
         table = reader.table("clips")
-    return polarity(table.loc[table["split"] == split, "M"].to_numpy())
+    return polarity(table.loc[table["split"] == split, LABELS["M"]].to_numpy())
 
 
 def select(

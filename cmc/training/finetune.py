@@ -117,7 +117,7 @@ class Finetuning:
             losses.add(terms, clips)
             router.append(output.router_weights.detach().sum(dim=0))
         self.last_losses = losses.matrix()
-        means = losses.means(self.train.clips["clip"].to_numpy(), self.optimizer)
+        means = losses.means(self.train.clips["clip_id"].to_numpy(), self.optimizer)
         weights = (torch.stack(router).sum(dim=0) / len(self.train)).tolist()
         router_means = {f"router_{k}": w for k, w in zip(self.model.dims.modalities, weights, strict=True)}
         return self.diagnostics("train", means) | router_means
@@ -156,7 +156,7 @@ class Finetuning:
             output = self.forward(self.valid, clips)
             losses.add(self.terms(output, "valid", clips), clips)
             logits.append(output.logits)
-        record = self.diagnostics("valid", losses.means(self.valid.clips["clip"].to_numpy()))
+        record = self.diagnostics("valid", losses.means(self.valid.clips["clip_id"].to_numpy()))
         answers = torch.cat(logits).cpu().numpy(), self.targets["valid"].cpu().numpy()
         scores = metrics.evaluate(*answers, self.has0)
         record |= {f"validation_{name}": scores[name] for name in ("acc2", "f1")}
@@ -197,7 +197,7 @@ def expert_labels(
     """Hard labels of the experts (modalities, clips) for a split."""
     modalities = Dimensions(**meta["dimensions"]).modalities
     if settings.labels == "pseudo":
-        where = checkpoint.places(split.clips["clip"].to_numpy(), meta["clips"][name], path)
+        where = checkpoint.places(split.clips["clip_id"].to_numpy(), meta["clips"][name], path)
         return pseudo_labels.hard(pretrained[f"labels.{name}"][:, where])
     whose = modalities if settings.labels == "annotated" else ["M"] * len(modalities)
     return torch.stack([split.classes(one) for one in whose])

@@ -154,7 +154,7 @@ class Pretraining:
         for clips in self.order(epoch):
             self.step(clips, losses, label_momentum, ema_momentum)
         self.last_losses = losses.matrix()
-        means = losses.means(self.train.clips["clip"].to_numpy(), self.optimizer)
+        means = losses.means(self.train.clips["clip_id"].to_numpy(), self.optimizer)
         flipped = (pseudo_labels.hard(self.labels["train"]) != before).double().mean(dim=1)
         flips = {f"flips_{k}": share for k, share in zip(self.modalities, flipped.tolist(), strict=True)}
         total = sum(self.settings.loss_weights[name] * value for name, value in means.items())
@@ -340,7 +340,7 @@ def run(
         name: t for k in dims.modalities for name, t in checkpoint.under(f"{k}.", stage.best[k]).items()
     }
     tensors |= checkpoint.under("labels.", stage.best_labels)
-    clips = {"train": train.clips["clip"].tolist(), "valid": valid.clips["clip"].tolist()}
+    clips = {"train": train.clips["clip_id"].tolist(), "valid": valid.clips["clip_id"].tolist()}
     checkpoint.save(
         out, tensors, dims, recipe=recipe, best_epoch=stage.best_epoch, history=history, clips=clips
     )

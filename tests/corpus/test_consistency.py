@@ -17,7 +17,9 @@ quick = settings(max_examples=40, deadline=None)  # a shared machine may stall
 def frame(triples, clips=None):
     clips = clips or [f"{i:04d}" for i in range(len(triples))]
     labels = np.array(triples, dtype=float).reshape(-1, 3)
-    return pd.DataFrame({"clip": clips, "T": labels[:, 0], "A": labels[:, 1], "V": labels[:, 2]})
+    return pd.DataFrame(
+        {"clip_id": clips, "label_T": labels[:, 0], "label_A": labels[:, 1], "label_V": labels[:, 2]}
+    )
 
 
 def test_the_two_rules_part_at_neutral_beside_negative():
@@ -53,7 +55,7 @@ def test_an_unknown_rule_or_a_missing_label_is_refused():
 def test_msc_and_msi_partition_the_labelled_clips(triples, rule):
     clips = frame(triples)
     parts = consistency.split(clips, rule)
-    labelled = clips["clip"][clips[["T", "A", "V"]].notna().all(axis=1)].tolist()
+    labelled = clips["clip_id"][clips[["label_T", "label_A", "label_V"]].notna().all(axis=1)].tolist()
     assert sorted(parts["msc"] + parts["msi"]) == labelled
     assert parts["unlabelled"] == len(triples) - len(labelled)
     assert bool(parts["reason"]) == bool(parts["unlabelled"])
@@ -99,18 +101,18 @@ def test_written_subsets_come_back_with_ids_as_text(tmp_path):
         "msc": ["0001", 'a,"b"'],
         "msi": ["NA", "video_0001$_$0002"],
     }
-    assert (tmp_path / "consistency.csv").read_text().splitlines()[:2] == ["clip,subset", "0001,msc"]
+    assert (tmp_path / "consistency.csv").read_text().splitlines()[:2] == ["clip_id,subset", "0001,msc"]
     assert [path.name for path in tmp_path.iterdir()] == ["consistency.csv"]
 
 
 def test_no_subsets_are_a_header_alone(tmp_path):
     consistency.write(consistency.split(frame([[np.nan] * 3]), "three_class"), tmp_path / "c.csv")
-    assert (tmp_path / "c.csv").read_bytes() == b"clip,subset\n"
+    assert (tmp_path / "c.csv").read_bytes() == b"clip_id,subset\n"
     assert consistency.read(tmp_path / "c.csv") == {"msc": [], "msi": []}
 
 
 def test_an_unknown_subset_is_refused(tmp_path):
-    (tmp_path / "c.csv").write_text("clip,subset\na,mcs\n")
+    (tmp_path / "c.csv").write_text("clip_id,subset\na,mcs\n")
     with pytest.raises(ValueError, match="'mcs'"):
         consistency.read(tmp_path / "c.csv")
 
@@ -118,4 +120,8 @@ def test_an_unknown_subset_is_refused(tmp_path):
 def test_of_two_modalities_their_labels_decide():
     clips = frame([[1, 0.5, np.nan], [-1, 1, -1], [np.nan, 1, 1]])
     parts = consistency.split(clips, "three_class", ("text", "audio"))
-    assert (parts["msc"], parts["msi"], parts["unlabelled"]) == ([clips["clip"][0]], [clips["clip"][1]], 1)
+    assert (parts["msc"], parts["msi"], parts["unlabelled"]) == (
+        [clips["clip_id"][0]],
+        [clips["clip_id"][1]],
+        1,
+    )

@@ -17,7 +17,7 @@ def read(tmp_path, text, encoding="utf-8", label_range=(-1, 1)):
 
 def reason(tmp_path, row):
     found = read(tmp_path, HEADER + "v,1,fine,0,0,0,0,Neutral,train\n" + row)
-    assert [clip.clip for clip in found.clips] == ["v$_$1"]
+    assert [clip.clip_id for clip in found.clips] == ["v$_$1"]
     [(_clip, stage, why)] = found.refused
     assert stage == "manifest"
     return why
@@ -25,8 +25,8 @@ def reason(tmp_path, row):
 
 def test_ids_stay_text(tmp_path):
     [clip] = read(tmp_path, HEADER + "video_0001,0001,hello,0.4,1,-0.2,0,Positive,train\n").clips
-    assert (clip.clip, clip.video) == ("video_0001$_$0001", "video_0001")
-    assert (clip.M, clip.T, clip.A, clip.V, clip.split) == (0.4, 1, -0.2, 0, "train")
+    assert (clip.clip_id, clip.video_id) == ("video_0001$_$0001", "video_0001")
+    assert (clip.label, clip.label_T, clip.label_A, clip.label_V, clip.split) == (0.4, 1, -0.2, 0, "train")
 
 
 def test_ids_that_look_like_something_else_come_back_as_they_are(tmp_path):
@@ -34,7 +34,7 @@ def test_ids_that_look_like_something_else_come_back_as_they_are(tmp_path):
     found = read(tmp_path, HEADER + "".join(f"{i},{i},fine,0,,,,Neutral,train\n" for i in ids))
     manifest.write(found, tmp_path / "clips.csv", tmp_path / "refused.csv")
     table = pd.read_csv(tmp_path / "clips.csv", dtype=str, keep_default_na=False)
-    assert table["video"].tolist() == ids and table["clip"].tolist() == [f"{i}$_${i}" for i in ids]
+    assert table["video_id"].tolist() == ids and table["clip_id"].tolist() == [f"{i}$_${i}" for i in ids]
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
@@ -43,7 +43,7 @@ def test_encodings_and_line_ends(tmp_path, encoding, line_end):
     table = HEADER + 'v,1,"我很高兴, 真的",1,1,1,1,Positive,test\nv,2,好,0,,,,Neutral,train\n'
     found = read(tmp_path, table.replace("\n", line_end), encoding)
     assert [clip.text for clip in found.clips] == ["我很高兴, 真的", "好"] and not found.refused
-    assert (found.clips[0].V, found.clips[1].split) == (1, "train")
+    assert (found.clips[0].label_V, found.clips[1].split) == (1, "train")
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,20 @@ def test_the_annotation_may_be_spelled_anyhow_or_be_absent(tmp_path):
 def test_spaces_around_fields_and_empty_rows_do_not_count(tmp_path):
     header = "video_id ,clip_id ,text ,label ,label_T ,label_A ,label_V ,annotation ,mode\n"
     found = read(tmp_path, header + "v ,0001 ,fine ,0.2 , , , ,Neutral , Train\n,,,,,,,,\n\n")
-    assert [(c.clip, c.text, c.split) for c in found.clips] == [("v$_$0001", "fine", "train")]
-    assert math.isnan(found.clips[0].T) and not found.refused
+    assert [(c.clip_id, c.text, c.split) for c in found.clips] == [("v$_$0001", "fine", "train")]
+    assert math.isnan(found.clips[0].label_T) and not found.refused
 
 
 def test_unimodal_labels_may_be_absent(tmp_path):
     [clip] = read(
         tmp_path, "video_id,clip_id,text,label,mode\nv,1,fine,-2.4,valid\n", label_range=(-3, 3)
     ).clips
-    assert clip.M == -2.4 and math.isnan(clip.T) and math.isnan(clip.A) and math.isnan(clip.V)
+    assert (
+        clip.label == -2.4
+        and math.isnan(clip.label_T)
+        and math.isnan(clip.label_A)
+        and math.isnan(clip.label_V)
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,12 +202,15 @@ def test_tables_are_written(tmp_path):
     found = read(tmp_path, HEADER + 'v,1,"a, b",0.2,,,,Positive,train\nv,1,again,0,0,0,0,Neutral,train\n')
     manifest.write(found, tmp_path / "clips.csv", tmp_path / "refused.csv")
     assert (
-        tmp_path / "clips.csv"
-    ).read_text() == 'clip,video,text,split,M,T,A,V\nv$_$1,v,"a, b",train,0.2,,,\n'
-    assert (tmp_path / "refused.csv").read_text().startswith("clip,stage,reason\nv$_$1,manifest,duplicate id")
+        (tmp_path / "clips.csv").read_text()
+        == 'clip_id,video_id,text,split,label,label_T,label_A,label_V\nv$_$1,v,"a, b",train,0.2,,,\n'
+    )
+    assert (
+        (tmp_path / "refused.csv").read_text().startswith("clip_id,stage,reason\nv$_$1,manifest,duplicate id")
+    )
 
 
 def test_a_refused_id_with_line_breaks_is_one_row_of_the_list(tmp_path):
     found = read(tmp_path, HEADER + 'v,"1\r\n2\0",fine,0,,,,Neutral,train\nv,3,fine,0,,,,Neutral,train\n')
     manifest.write(found, tmp_path / "clips.csv", tmp_path / "refused.csv")
-    assert quarantine.read(tmp_path / "refused.csv")["clip"].tolist() == [r"v$_$1\r\n2\x00"]
+    assert quarantine.read(tmp_path / "refused.csv")["clip_id"].tolist() == [r"v$_$1\r\n2\x00"]

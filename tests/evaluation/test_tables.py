@@ -15,7 +15,7 @@ NO_PUBLISHED = pd.DataFrame(columns=["dataset", "model", "subset", "metric", "va
 
 def predictions(classes, said, pretrained=None):
     """Fused logits that say `said`, unimodal ones (one list a modality) that say `pretrained`."""
-    frame = pd.DataFrame({"clip": [f"c{i}" for i in range(len(classes))], "class": classes})
+    frame = pd.DataFrame({"clip_id": [f"c{i}" for i in range(len(classes))], "class": classes})
     frame[[f"logits_{name}" for name in CLASSES]] = np.eye(3)[said]
     for modality, answers in zip(MODALITIES, pretrained or [], strict=False):
         frame[[f"pretrain_{modality}_{name}" for name in CLASSES]] = np.eye(3)[answers]

@@ -92,7 +92,7 @@ def test_what_mmsa_reads(tmp_path, unimodal):
     for name, split in data.items():
         clips = table[table["split"] == name]
         n = len(clips)
-        assert split["id"] == clips["clip"].tolist() and split["raw_text"] == ["t"] * n
+        assert split["id"] == clips["clip_id"].tolist() and split["raw_text"] == ["t"] * n
         for modality, width in {"text": 6, "audio": 5, "vision": 4}.items():
             array = split[modality]
             assert array.shape == (n, longest[modality], width) and array.dtype == np.float32
@@ -113,7 +113,7 @@ def test_what_mmsa_reads(tmp_path, unimodal):
             ids = features.token_ids[offsets[place] : offsets[place + 1]]
             assert row[0, : len(ids)].tolist() == ids.tolist() and not row[0, len(ids) :].any()
             assert row[1].tolist() == [1] * len(ids) + [0] * (len(row[1]) - len(ids)) and not row[2].any()
-        labels = clips["M"].tolist()
+        labels = clips["label"].tolist()
         assert (
             split["regression_labels"].dtype == np.float32 and split["regression_labels"].tolist() == labels
         )

@@ -31,15 +31,15 @@ def rows(path):
         offsets = {modality: reader.offsets(modality) for modality in reader.modalities}
         found = {
             clip: {m: reader.rows(m, at[i], at[i + 1]) for m, at in offsets.items()}
-            for i, clip in enumerate(table["clip"])
+            for i, clip in enumerate(table["clip_id"])
         }
     return found, table
 
 
 def refused(tmp_path):
     table = quarantine.read(tmp_path / "quarantine.csv")
-    assert list(table) == ["clip", "stage", "reason"] and set(table["stage"]) <= {"import"}
-    return dict(zip(table["clip"], table["reason"], strict=True))
+    assert list(table) == ["clip_id", "stage", "reason"] and set(table["stage"]) <= {"import"}
+    return dict(zip(table["clip_id"], table["reason"], strict=True))
 
 
 def fails(tmp_path, splits, match, protocol=4):
@@ -58,9 +58,9 @@ def check(path, splits):
     ]
     for name, split in splits.items():
         part = table[table["split"] == name]
-        assert part["M"].astype(np.float32).tolist() == np.asarray(split["regression_labels"]).tolist()
+        assert part["label"].astype(np.float32).tolist() == np.asarray(split["regression_labels"]).tolist()
         assert part["text"].tolist() == list(split["raw_text"])
-        for i, clip in enumerate(part["clip"]):
+        for i, clip in enumerate(part["clip_id"]):
             tokens = int(split["text_bert"][i, 1].sum())
             lengths = {m: int(split[f"{m}_lengths"][i]) if f"{m}_lengths" in split else tokens
                        for m in ("audio", "vision")} | {"text": tokens}  # fmt: skip
@@ -160,18 +160,19 @@ def test_labels(tmp_path):
         split["regression_labels"] = np.array([0.6, -0.2, 1], np.float32)
         split["regression_labels_A"] = np.array([0.4, np.nan, -1])
     _, table = rows(run(tmp_path, splits, label_range=(-1, 1)))
-    assert table["M"].tolist() == [0.6, -0.2, 1.0] * 3  # the decimals, not their float32
-    assert table["T"].tolist() == table["V"].tolist() == [0.2] * 9
-    np.testing.assert_array_equal(table["A"], [0.4, np.nan, -1] * 3)
+    assert table["label"].tolist() == [0.6, -0.2, 1.0] * 3  # the decimals, not their float32
+    assert table["label_T"].tolist() == table["label_V"].tolist() == [0.2] * 9
+    np.testing.assert_array_equal(table["label_A"], [0.4, np.nan, -1] * 3)
     _, table = rows(run(tmp_path, made()))
-    assert table[["T", "A", "V"]].isna().all(axis=None)
-    assert table["video"].tolist() == ["v0"] * 2 + ["v1"] * 2 + ["v2"] * 2
+    assert table[["label_T", "label_A", "label_V"]].isna().all(axis=None)
+    assert table["video_id"].tolist() == ["v0"] * 2 + ["v1"] * 2 + ["v2"] * 2
 
 
 def test_training_code_reads_it(tmp_path):
     split = dataset.load(run(tmp_path, made()), "test", "cpu", mask_padding=True)
     assert (
-        list(split.features) == ["text", "audio", "vision"] and split.clips["clip"].tolist()[0] == "v2$_$0000"
+        list(split.features) == ["text", "audio", "vision"]
+        and split.clips["clip_id"].tolist()[0] == "v2$_$0000"
     )
 
 
@@ -526,4 +527,4 @@ def test_an_id_with_a_line_break_stays_one_row(tmp_path):
     splits["test"]["id"][0], splits["test"]["id"][1] = "v2$_$a\rb", "v" * 2000
     run(tmp_path, splits)
     listed = quarantine.read(tmp_path / "quarantine.csv")
-    assert sorted(map(len, listed["clip"])) == [9, 603] and (listed["stage"] == "import").all()
+    assert sorted(map(len, listed["clip_id"])) == [9, 603] and (listed["stage"] == "import").all()

@@ -164,7 +164,7 @@ def results(tmp_path_factory):
         with extractors.make(modality, EXTRACTORS[modality]) as extractor:
             extract.shard(modality, extractor, list(CASES), sources, path)
         with store.Reader(path) as reader:
-            refused = reader.table("quarantine").set_index("clip")["reason"]
+            refused = reader.table("quarantine").set_index("clip_id")["reason"]
         found[modality] = path, refused
     return found
 
@@ -173,7 +173,7 @@ def rows(results, modality, name):
     """Features of a clip, and its figures of quality."""
     with store.Reader(results[modality][0]) as reader:
         clips = reader.table("clips")
-        number = clips.index[clips["clip"] == name].item()
+        number = clips.index[clips["clip_id"] == name].item()
         start, stop = reader.offsets(modality)[number : number + 2]
         return reader.rows(modality, start, stop), clips.loc[number]
 

@@ -112,7 +112,7 @@ def test_what_extractors_read_beside_the_videos_goes_in_and_reruns_what_it_must(
     files[1].unlink()
     config["quarantine"] = {"max_share": 0.2}
     snakemake(tmp_path, target, config=config)
-    refused = quarantine.read(tmp_path / "results/mine/quarantine.csv").set_index("clip")["reason"]
+    refused = quarantine.read(tmp_path / "results/mine/quarantine.csv").set_index("clip_id")["reason"]
     assert len(refused) == 2 and f"OpenFace file is missing: {files[1]}" in set(refused)
     assert any("lacks 282 of the 713 columns" in reason for reason in refused)
     with store.Reader(tmp_path / target) as reader:

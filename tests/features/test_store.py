@@ -28,7 +28,7 @@ def write(path, parts, **changes):
         out.modality("audio", recipe(parts[0].values.shape[1], **changes))
         for part in parts:
             out.append("audio", part)
-        out.finish(pd.DataFrame({"clip": [f"{i:04d}" for i in range(len(parts))]}))
+        out.finish(pd.DataFrame({"clip_id": [f"{i:04d}" for i in range(len(parts))]}))
 
 
 def test_round_trip(tmp_path):
@@ -36,7 +36,7 @@ def test_round_trip(tmp_path):
     parts[1].values[:] = np.nan
     write(tmp_path / "f.h5", parts)
     with store.Reader(tmp_path / "f.h5") as reader:
-        assert reader.table("clips")["clip"].tolist() == ["0000", "0001", "0002"]
+        assert reader.table("clips")["clip_id"].tolist() == ["0000", "0001", "0002"]
         assert store.same_recipe(reader.recipe("audio"), recipe(3))
         offsets = reader.offsets("audio")
         for i, part in enumerate(parts):
@@ -102,18 +102,18 @@ def shard(tmp_path, modality, results, name="0"):
 def manifest_of(tmp_path, splits):
     table = pd.DataFrame(
         {
-            "clip": list(splits),
-            "video": "v",
+            "clip_id": list(splits),
+            "video_id": "v",
             "text": "t",
             "split": list(splits.values()),
-            "M": "0.2",
-            "T": "",
-            "A": "",
-            "V": "",
+            "label": "0.2",
+            "label_T": "",
+            "label_A": "",
+            "label_V": "",
         }
     )
     table.to_csv(tmp_path / "manifest.csv", index=False)
-    (tmp_path / "refused.csv").write_text("clip,stage,reason\nz,manifest,duplicate id\n")
+    (tmp_path / "refused.csv").write_text("clip_id,stage,reason\nz,manifest,duplicate id\n")
 
 
 def test_one_bad_clip_costs_that_clip(tmp_path):
@@ -134,9 +134,9 @@ def test_one_bad_clip_costs_that_clip(tmp_path):
         "last": features(4, 2, 1),
     }
     path = shard(tmp_path, "vision", results)
-    (tmp_path / "refused.csv").write_text("clip,stage,reason\n")
+    (tmp_path / "refused.csv").write_text("clip_id,stage,reason\n")
     extract.list_refused(tmp_path / "refused.csv", [path], tmp_path / "quarantine.csv")
-    table = pd.read_csv(tmp_path / "quarantine.csv").set_index("clip")
+    table = pd.read_csv(tmp_path / "quarantine.csv").set_index("clip_id")
     assert (table["stage"] == "vision").all()
     assert table["reason"].to_dict() == {
         "faceless": "no face",
@@ -151,7 +151,7 @@ def test_one_bad_clip_costs_that_clip(tmp_path):
         "never": "fake gave times that are not finite and increasing",
     }
     with store.Reader(path) as reader:
-        assert reader.table("clips")["clip"].tolist() == ["good", "last"]
+        assert reader.table("clips")["clip_id"].tolist() == ["good", "last"]
         assert np.array_equal(reader.rows("vision", 4, 8).times, results["last"].times)
 
 
@@ -175,7 +175,7 @@ def test_quality_of_each_clip(tmp_path):
     extract.list_quality(tmp_path / "manifest.csv", shards, costs, tmp_path / "extraction.csv")
     lines = (tmp_path / "extraction.csv").read_text().splitlines()
     assert [line.rsplit(",", 1)[0] for line in lines] == [
-        "clip,split,seconds,frames,faces,voiced,silence,clipping,tokens",
+        "clip_id,split,seconds,frames,faces,voiced,silence,clipping,tokens",
         "b,train,4.9,9,1.0,,,,",
         "a,valid,2.0,9,1.0,0.5123,0.0,0.0,",
         "0,test,1.0,,,0.5123,0.0,0.0,",
@@ -203,9 +203,9 @@ def test_gather_keeps_order_and_leaves_out_the_refused(tmp_path):
     extract.list_refused(tmp_path / "refused.csv", paths, tmp_path / "quarantine.csv")
     extract.gather(tmp_path / "manifest.csv", tmp_path / "quarantine.csv", shards, tmp_path / "f.h5", 0.5)
     with store.Reader(tmp_path / "f.h5") as reader:
-        assert reader.table("clips")["clip"].tolist() == ["a", "b", "c"]
-        assert reader.table("clips")["M"].tolist() == [0.2] * 3
-        assert np.isnan(reader.table("clips")["T"]).all()
+        assert reader.table("clips")["clip_id"].tolist() == ["a", "b", "c"]
+        assert reader.table("clips")["label"].tolist() == [0.2] * 3
+        assert np.isnan(reader.table("clips")["label_T"]).all()
         np.testing.assert_array_equal(reader.rows("audio", 3, 6).values, rows["b"].values)
     with pytest.raises(quarantine.QuarantineError, match=r"(?s)2 of 5 clips.*no face.*max_share"):
         extract.gather(tmp_path / "manifest.csv", tmp_path / "quarantine.csv", shards, tmp_path / "g.h5", 0.2)
@@ -260,7 +260,7 @@ with store.create(sys.argv[1]) as out:
     out.modality("audio", store.Recipe("x", "1", {}, [f"c{i}" for i in range(100)], 10.0))
     for _ in range(20):
         out.append("audio", Features(rng.normal(size=(50, 100)).astype(np.float32), times=np.arange(50) / 10))
-    out.finish(pd.DataFrame({"clip": [f"c{i}" for i in range(20)]}))
+    out.finish(pd.DataFrame({"clip_id": [f"c{i}" for i in range(20)]}))
 """
 
 

@@ -43,7 +43,7 @@ def feature_file(path, clips=CLIPS, timed=True, rate=10.0):
                 times = np.arange(frames) / 10 if timed and modality != "text" else None
                 ids = np.arange(frames, dtype=np.int32) if modality == "text" else None
                 out.append(modality, Features(values, times=times, token_ids=ids))
-        columns = ["clip", "video", "text", "split", "M", "T", "A", "V"]
+        columns = ["clip_id", "video_id", "text", "split", "label", "label_T", "label_A", "label_V"]
         out.finish(pd.DataFrame(table, columns=columns))
     return path
 

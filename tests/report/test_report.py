@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 def fake_predictions(seed, clips=12, text_weight=0.5):
     generator = np.random.default_rng(seed)
-    frame = pd.DataFrame({"clip": [f"c{i}" for i in range(clips)], "class": np.arange(clips) % 3})
+    frame = pd.DataFrame({"clip_id": [f"c{i}" for i in range(clips)], "class": np.arange(clips) % 3})
     for prefix in ("logits", *(f"pretrain_{modality}" for modality in MODALITIES)):
         frame[[f"{prefix}_{name}" for name in CLASSES]] = generator.normal(size=(clips, 3))
     rest = (1 - text_weight) / 2
@@ -102,7 +102,7 @@ def render(**changes):
         "predictions": [fake_predictions(1), fake_predictions(2)],
         "histories": [fake_history(), fake_history()],
         "signatures": [fake_signatures(), fake_signatures()],
-        "quarantine": pd.DataFrame({"clip": ["c99"], "reason": ["no face"]}),
+        "quarantine": pd.DataFrame({"clip_id": ["c99"], "reason": ["no face"]}),
         "settings": {"seeds": [1, 2], "pretrain": {"epochs": 100, "bert": {"frozen": True}}},
     }
     return page.render(**(arguments | changes))
@@ -146,14 +146,14 @@ def test_nothing_is_loaded_from_elsewhere(html):
 
 def test_hostile_names_are_text():
     hostile = {
-        place: f"{HOSTILE}{place}" for place in ("dataset", "variant", "clip", "column", "key", "value")
+        place: f"{HOSTILE}{place}" for place in ("dataset", "variant", "clip_id", "column", "key", "value")
     }
     html = render(
         dataset=hostile["dataset"],
         table=fake_table(variant=hostile["variant"]),
         variant=hostile["variant"],
         histories=[{"pretrain": [{"epoch": 1, f"loss{HOSTILE}": 1.0}]}],
-        quarantine=pd.DataFrame({"clip": [hostile["clip"]], hostile["column"]: ["no face"]}),
+        quarantine=pd.DataFrame({"clip_id": [hostile["clip_id"]], hostile["column"]: ["no face"]}),
         settings={hostile["key"]: {"inner": [hostile["value"]]}},
     )
     page = Page(html)
@@ -207,7 +207,7 @@ def test_without_subsets_the_page_says_so():
 
 
 def test_without_histories_or_quarantine_the_page_says_so():
-    html = render(histories=[], quarantine=pd.DataFrame({"clip": [], "reason": []}))
+    html = render(histories=[], quarantine=pd.DataFrame({"clip_id": [], "reason": []}))
     assert "No training history" in html
     assert "No clip was left out" in html
 
@@ -247,9 +247,9 @@ def test_what_is_missing_is_named():
 
 
 def test_write_reads_what_the_stages_wrote(tmp_path):
-    frames = [fake_predictions(seed).assign(clip=lambda frame: "000" + frame["clip"]) for seed in (1, 2)]
+    frames = [fake_predictions(seed).assign(clip=lambda frame: "000" + frame["clip_id"]) for seed in (1, 2)]
     tables.write(fake_table(), tmp_path / "table.csv")
-    (tmp_path / "quarantine.csv").write_text("clip,stage,reason\n0007,vision,NA\n")
+    (tmp_path / "quarantine.csv").write_text("clip_id,stage,reason\n0007,vision,NA\n")
     paths = {"predictions": [], "metrics": [], "pretrained": [], "finetuned": []}
     for seed, frame in zip((1, 2), frames, strict=True):
         paths["metrics"].append(tmp_path / f"{seed}.json")
@@ -267,7 +267,7 @@ def test_write_reads_what_the_stages_wrote(tmp_path):
     assert not list(tmp_path.glob("*partial*"))
     assert written == render(
         predictions=frames,
-        quarantine=pd.DataFrame({"clip": ["0007"], "stage": ["vision"], "reason": ["NA"]}),
+        quarantine=pd.DataFrame({"clip_id": ["0007"], "stage": ["vision"], "reason": ["NA"]}),
         settings={
             "seeds": [1, 2],
             "pretrain": {"has0": "nonpositive_positive", "settings": {"epochs": 7}},

@@ -16,7 +16,7 @@ def test_batch_holds_the_rows_of_its_clips(path):
     split = dataset.load(path, "valid")
     with store.Reader(path) as reader:
         offsets = reader.offsets("audio")
-        place = reader.table("clips")["clip"].tolist().index(split.clips["clip"][4])
+        place = reader.table("clips")["clip_id"].tolist().index(split.clips["clip_id"][4])
         expected = reader.rows("audio", *offsets[place : place + 2]).values
     batch = split.batch(np.array([4, 0]))["audio"]
     np.testing.assert_array_equal(batch.values[: batch.lengths[0]].numpy(), expected)
@@ -25,7 +25,7 @@ def test_batch_holds_the_rows_of_its_clips(path):
 def test_splits_are_whole_and_apart(path):
     loaded = {name: dataset.load(path, name) for name in SPLITS}
     assert {name: len(split) for name, split in loaded.items()} == SPLITS
-    assert len(set().union(*(split.clips["clip"] for split in loaded.values()))) == sum(SPLITS.values())
+    assert len(set().union(*(split.clips["clip_id"] for split in loaded.values()))) == sum(SPLITS.values())
 
 
 def test_frames_without_a_face_take_no_part(path):
@@ -64,7 +64,7 @@ def test_no_clip_is_left_alone_in_a_batch():
 
 def test_absent_labels_are_named(tmp_path):
     split = dataset.load(write_features(tmp_path / "f.h5", unimodal=False), "train")
-    with pytest.raises(ValueError, match=r"v\$_\$0000 has no label A"):
+    with pytest.raises(ValueError, match=r"v\$_\$0000 has no label_A"):
         split.classes("audio")
     with pytest.raises(ValueError, match="no clip in split dev"):
         dataset.load(tmp_path / "f.h5", "dev")

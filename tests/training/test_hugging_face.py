@@ -88,11 +88,11 @@ def write(path, name, layer):
     """A feature file whose text is of an encoder; four clips in each split."""
     table = pd.DataFrame(
         {
-            "clip": [f"v$_${i:04d}" for i in range(3 * len(TEXTS))],
-            "video": "v",
+            "clip_id": [f"v$_${i:04d}" for i in range(3 * len(TEXTS))],
+            "video_id": "v",
             "text": TEXTS * 3,
             "split": np.repeat(["train", "valid", "test"], len(TEXTS)),
-            **{letter: LABELS * 3 for letter in "MTAV"},
+            **{column: LABELS * 3 for column in ("label", "label_T", "label_A", "label_V")},
         }
     )
     rng = np.random.default_rng(0)
@@ -139,7 +139,7 @@ def test_both_stages_and_the_evaluation(encoders, kind, layer, tmp_path):
     pretrain.run(path, first, model=model, settings=settings, has0="nonpositive_positive", seed=1,
                  text_encoder=encoders[kind])  # fmt: skip
     finetune.run(path, first, second, model={"top_k": 2}, settings={"epochs": 1})
-    (tmp_path / "subsets.csv").write_text("clip,subset\n")
+    (tmp_path / "subsets.csv").write_text("clip_id,subset\n")
     evaluate.run(path, first, second, tmp_path / "subsets.csv", tmp_path / "p.csv", tmp_path / "m.json",
                  name="tiny", variant="cmc")  # fmt: skip
     assert len(pd.read_csv(tmp_path / "p.csv")) == len(TEXTS)

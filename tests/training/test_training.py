@@ -369,7 +369,7 @@ def test_language_model_is_finetuned(tmp_path, minilm_features):
     run_finetune(minilm_features, first, second, settings=settings | ground_truth)
     assert moved(checkpoint.load(first)[0], "text.bert.", bert)
     assert moved(checkpoint.load(second)[0], "bert.", bert)
-    (tmp_path / "subsets.csv").write_text("clip,subset\n")
+    (tmp_path / "subsets.csv").write_text("clip_id,subset\n")
     outputs = [tmp_path / "predictions.csv", tmp_path / "metrics.json"]
     evaluate.run(
         minilm_features, first, second, tmp_path / "subsets.csv", *outputs, name="x", variant="cmc_gt"

@@ -76,7 +76,7 @@ def test_by_official_feature_files(tmp_path, names):
     for name in names:
         check_table(tmp_path, name, clips=4)
         results = tmp_path / "results" / name
-        assert (results / "quarantine.csv").read_text() == "clip,stage,reason\n"
+        assert (results / "quarantine.csv").read_text() == "clip_id,stage,reason\n"
         official.import_features(
             results / "mmsa.pkl", results / "b.h5", results / "q.csv", label_range=(-3, 3), max_share=0
         )

@@ -28,7 +28,7 @@ for modality, name, settings, source in [
     ("vision", "mediapipe", {"speaker": "active"}, f"{folder}/clip.mp4"),
 ]:
     with extractors.make(modality, name, **settings) as extractor:
-        extract.shard(modality, extractor, ["clip"], [source], f"{folder}/{modality}.h5")
+        extract.shard(modality, extractor, ["clip_id"], [source], f"{folder}/{modality}.h5")
 """
 PYTHONS_SOCKET = "import socket; socket.socket().close()"
 NATIVE_SOCKET = "import ctypes, socket; ctypes.CDLL(None).socket(int(socket.AF_INET6), 2, 0)"
@@ -56,4 +56,4 @@ def test_extraction_opens_no_network_connection(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     for modality in ("text", "audio", "vision"):
         with store.Reader(tmp_path / f"{modality}.h5") as reader:
-            assert reader.table("clips")["clip"].tolist() == ["clip"]
+            assert reader.table("clips")["clip_id"].tolist() == ["clip_id"]

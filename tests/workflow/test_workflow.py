@@ -58,7 +58,7 @@ def test_extraction_tells_what_each_clip_is_like(demo):
     folder, _ = demo
     table = pd.read_csv(folder / "results/demo/extraction.csv")
     labels = pd.read_csv(folder / "results/demo/corpus/label.csv", dtype=str)
-    assert table["clip"].tolist() == (labels["video_id"] + "$_$" + labels["clip_id"]).tolist()
+    assert table["clip_id"].tolist() == (labels["video_id"] + "$_$" + labels["clip_id"]).tolist()
     assert table["split"].tolist() == labels["mode"].tolist() and table.notna().all(axis=None)
     assert table["seconds"].between(2, 4.1).all() and table["tokens"].between(4, 40).all()
     assert (table["frames"] / table["seconds"]).between(9, 11).all() and (table["faces"] > 0.9).all()
@@ -131,7 +131,7 @@ def test_bad_clips_are_listed_and_the_run_ends_well(demo, tmp_path):
     output = snakemake(tmp_path, "results/mine/table.csv", config=config, check=False)
     assert "QuarantineError" in output and "max_share" in output
     refused = pd.read_csv(tmp_path / "results/mine/quarantine.csv")
-    reasons = refused.groupby("clip")["reason"].agg(" | ".join).to_dict()
+    reasons = refused.groupby("clip_id")["reason"].agg(" | ".join).to_dict()
     expected = {
         f"{train}$_$0001",
         f"{train}$_$0002",
@@ -195,7 +195,7 @@ def test_a_data_set_of_the_users_own_goes_as_documented(tmp_path):
     assert scores.loc[(scores["model"] == "cmc") & (scores["subset"] == "test"), "n"].tolist() == [2]
     assert {"msc", "msi"} < set(scores["subset"])
     assert "火车九点开" in (results / "manifest.csv").read_text(encoding="utf-8")
-    listed = documented("", "clip,stage,reason").replace("/data/interviews", str(root))
+    listed = documented("", "clip_id,stage,reason").replace("/data/interviews", str(root))
     assert (results / "quarantine.csv").read_text() == listed
     assert (results / "summary.md").read_text().startswith(documented("", "# interviews"))
     counts = pd.read_csv(results / "summary.csv", dtype=str, keep_default_na=False)

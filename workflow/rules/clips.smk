@@ -75,7 +75,7 @@ def clips(dataset):
         found = manifest.read(manifest.label_file(own["root"]), own["label_range"])
     except manifest.ManifestError as error:
         raise WorkflowError(f"The data set {dataset} can't be run: {error}")
-    return {clip.clip: clip.text for clip in found.clips}
+    return {clip.clip_id: clip.text for clip in found.clips}
 
 
 @lru_cache(maxsize=None)
