@@ -11,9 +11,7 @@ configfile: f"{workflow.basedir}/config.yaml"
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/config.smk"
 include: "workflow/rules/common.smk"
-include: "workflow/rules/clips.smk"
 include: "workflow/rules/lock.smk"
 include: "workflow/rules/demo.smk"
 include: "workflow/rules/features.smk"

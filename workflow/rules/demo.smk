@@ -5,7 +5,7 @@ rule demo_video:
     output:
         expand(
             "results/demo/corpus/Raw/{{video}}/{clip}.mp4",
-            clip=sorted({c.clip_id for c in DEMO}),
+            clip=sorted({c.clip_id for c in data.demo}),
         ),
     log:
         "results/demo/logs/demo_{video}.log",
@@ -16,7 +16,7 @@ rule demo_video:
         runtime=growing(30),
     params:
         code=code("demo/corpus", "demo/film"),
-        clips=lambda w: [vars(c) for c in DEMO if c.video_id == w.video],
+        clips=lambda w: [vars(c) for c in data.demo if c.video_id == w.video],
     script:
         "../scripts/demo_video.py"
 
@@ -29,6 +29,6 @@ rule demo_labels:
     localrule: True
     params:
         code=code("demo/corpus"),
-        clips=[vars(c) for c in DEMO],
+        clips=[vars(c) for c in data.demo],
     script:
         "../scripts/demo_labels.py"

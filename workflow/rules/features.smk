@@ -6,44 +6,9 @@
 MAX_SHARE = str(config["quarantine"]["max_share"])
 
 
-def of_source(source):
-    """Wildcard pattern of the data sets of a source; one that never matches if there are none."""
-    return (
-        "|".join(d for d, own in config["datasets"].items() if own["source"] == source)
-        or "(?!)"
-    )
-
-
-def label_file(wildcards):
-    if wildcards.dataset == "demo":
-        return "results/demo/corpus/label.csv"
-    demand(wildcards.dataset)
-    return str(manifest.label_file(config["datasets"][wildcards.dataset]["root"]))
-
-
-def encoder_files(wildcards):
-    """Files of an encoder that is a folder of the user's, who may replace them."""
-    folder = Path(encoders_of(wildcards.dataset)[wildcards.modality]).expanduser()
-    return sorted(map(str, hub.model_files(folder))) if folder.is_dir() else []
-
-
-def costs_of_shards(wildcards):
-    """What the extraction of each shard of every modality cost."""
-    return [
-        path.removesuffix(".h5") + ".costs.csv"
-        for modality in MODALITIES
-        for path in shard_files(modality)(wildcards)
-    ]
-
-
-def features_file(wildcards):
-    demand(wildcards.dataset)
-    return config["datasets"][wildcards.dataset]["features_file"]
-
-
 rule manifest:
     input:
-        labels=label_file,
+        labels=lambda w: data.label_file(w.dataset),
     output:
         clips="results/{dataset}/manifest.csv",
         refused="results/{dataset}/refused.csv",
@@ -52,14 +17,14 @@ rule manifest:
     localrule: True
     params:
         code=code("corpus/manifest"),
-        label_range=lambda w: config["datasets"][w.dataset]["label_range"],
+        label_range=lambda w: data.setting(w.dataset, "label_range"),
     script:
         "../scripts/manifest.py"
 
 
 rule encoder:
     input:
-        files=encoder_files,
+        files=lambda w: data.encoder_files(w.dataset, w.modality),
     output:
         "results/{dataset}/{modality}_encoder.json",
     log:
@@ -69,7 +34,7 @@ rule encoder:
     localrule: True
     params:
         code=code("hub"),
-        encoder=lambda w: encoders_of(w.dataset)[w.modality],
+        encoder=lambda w: data.encoders_of(w.dataset)[w.modality],
     script:
         "../scripts/encoder.py"
 
@@ -89,22 +54,17 @@ rule extract_text:
         mem_mb=growing(3000),
         runtime=growing(60),
     params:
-        code=code_of("text"),
-        modality="text",
-        extractor=extraction("text", 0),
-        settings=lambda w: {
-            "encoder": config["datasets"][w.dataset]["text_encoder"],
-            **extraction("text", 1)(w),
-        },
-        clips=clips_of("text"),
-        sources=lambda w: [clips(w.dataset)[clip] for clip in clips_of("text")(w)],
+        code=lambda w: data.code_of(w.dataset, "text"),
+        extraction=lambda w: data.extraction(w.dataset, "text"),
+        clips=lambda w: data.shards(w.dataset, "text")[w.shard],
+        sources=lambda w: data.sources(w.dataset, "text", w.shard),
     script:
         "../scripts/extract.py"
 
 
 rule extract_audio:
     input:
-        files=inputs_of("audio"),
+        files=lambda w: data.inputs(w.dataset, "audio", w.shard),
     output:
         features="results/{dataset}/shards/audio-{shard}.h5",
         costs="results/{dataset}/shards/audio-{shard}.costs.csv",
@@ -117,19 +77,17 @@ rule extract_audio:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        code=code_of("audio"),
-        modality="audio",
-        extractor=extraction("audio", 0),
-        settings=extraction("audio", 1),
-        clips=clips_of("audio"),
-        sources=sources_of("audio"),
+        code=lambda w: data.code_of(w.dataset, "audio"),
+        extraction=lambda w: data.extraction(w.dataset, "audio"),
+        clips=lambda w: data.shards(w.dataset, "audio")[w.shard],
+        sources=lambda w: data.sources(w.dataset, "audio", w.shard),
     script:
         "../scripts/extract.py"
 
 
 rule extract_vision:
     input:
-        files=inputs_of("vision"),
+        files=lambda w: data.inputs(w.dataset, "vision", w.shard),
     output:
         features="results/{dataset}/shards/vision-{shard}.h5",
         costs="results/{dataset}/shards/vision-{shard}.costs.csv",
@@ -142,12 +100,10 @@ rule extract_vision:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        code=code_of("vision"),
-        modality="vision",
-        extractor=extraction("vision", 0),
-        settings=extraction("vision", 1),
-        clips=clips_of("vision"),
-        sources=sources_of("vision"),
+        code=lambda w: data.code_of(w.dataset, "vision"),
+        extraction=lambda w: data.extraction(w.dataset, "vision"),
+        clips=lambda w: data.shards(w.dataset, "vision")[w.shard],
+        sources=lambda w: data.sources(w.dataset, "vision", w.shard),
     script:
         "../scripts/extract.py"
 
@@ -156,10 +112,10 @@ rule quarantine:
     input:
         manifest="results/{dataset}/manifest.csv",
         refused="results/{dataset}/refused.csv",
-        text=shard_files("text"),
-        audio=shard_files("audio"),
-        vision=shard_files("vision"),
-        costs=costs_of_shards,
+        text=lambda w: data.shard_files(w.dataset, "text"),
+        audio=lambda w: data.shard_files(w.dataset, "audio"),
+        vision=lambda w: data.shard_files(w.dataset, "vision"),
+        costs=lambda w: data.cost_files(w.dataset),
     output:
         quarantine=report(
             "results/{dataset}/quarantine.csv",
@@ -170,7 +126,7 @@ rule quarantine:
     log:
         "results/{dataset}/logs/quarantine.log",
     wildcard_constraints:
-        dataset=of_source("raw"),
+        dataset=data.of_source("raw"),
     localrule: True
     params:
         code=code("features/extract"),
@@ -182,9 +138,9 @@ rule features:
     input:
         manifest="results/{dataset}/manifest.csv",
         quarantine="results/{dataset}/quarantine.csv",
-        text=shard_files("text"),
-        audio=shard_files("audio"),
-        vision=shard_files("vision"),
+        text=lambda w: data.shard_files(w.dataset, "text"),
+        audio=lambda w: data.shard_files(w.dataset, "audio"),
+        vision=lambda w: data.shard_files(w.dataset, "vision"),
     output:
         "results/{dataset}/features.h5",
     log:
@@ -192,7 +148,7 @@ rule features:
     benchmark:
         "results/{dataset}/benchmarks/features.tsv"
     wildcard_constraints:
-        dataset=of_source("raw"),
+        dataset=data.of_source("raw"),
     resources:
         mem_mb=growing(1500),
         runtime=growing(60),
@@ -205,7 +161,7 @@ rule features:
 
 rule import_features:
     input:
-        file=features_file,
+        file=lambda w: str(data.features_file(w.dataset)),
         encoder="results/{dataset}/text_encoder.json",
     output:
         features="results/{dataset}/features.h5",
@@ -215,14 +171,14 @@ rule import_features:
     benchmark:
         "results/{dataset}/benchmarks/import_features.tsv"
     wildcard_constraints:
-        dataset=of_source("features"),
+        dataset=data.of_source("features"),
     resources:
         mem_mb=growing(3000),
         runtime=growing(60),
         max_share=MAX_SHARE,
     params:
         code=code("exchange/official"),
-        label_range=lambda w: config["datasets"][w.dataset]["label_range"],
-        modalities=lambda w: list(features_of(w.dataset)),
+        label_range=lambda w: data.setting(w.dataset, "label_range"),
+        modalities=lambda w: list(data.features_of(w.dataset)),
     script:
         "../scripts/import_features.py"

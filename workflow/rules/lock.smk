@@ -3,6 +3,7 @@
 import json
 import platform
 from datetime import datetime
+from pathlib import Path
 
 from cmc import files
 

@@ -15,7 +15,7 @@ rule summary:
         runtime=growing(30),
     params:
         code=code("features/summary"),
-        published=lambda w: config["datasets"][w.dataset].get("published_clips"),
+        published=lambda w: data.setting(w.dataset, "published_clips"),
     script:
         "../scripts/summary.py"
 
@@ -40,8 +40,8 @@ def of_first_variant(file):
     """Pattern of a file of each seed of the variant that stands first in `table`."""
     return expand(
         "results/{{dataset}}/{variant}/seed{seed}/{file}",
-        variant=config["tables"]["table"][0],
-        seed=config["seeds"],
+        variant=variants.main,
+        seed=SEEDS,
         file=file,
     )
 
@@ -65,7 +65,7 @@ rule evaluate:
     input:
         features="results/{dataset}/features.h5",
         subsets="results/{dataset}/subsets.csv",
-        pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
+        pretrained=lambda w: variants.pretrained(w.dataset, w.variant, w.seed),
         finetuned="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
     output:
         predictions="results/{dataset}/{variant}/seed{seed}/predictions.csv",
@@ -89,8 +89,8 @@ rule table:
     input:
         metrics=lambda w: expand(
             "results/{{dataset}}/{variant}/seed{seed}/metrics.json",
-            variant=compared(w.dataset, w.table),
-            seed=config["seeds"],
+            variant=variants.of_table(w.dataset, w.table),
+            seed=SEEDS,
         ),
         published=str(PACKAGE / "evaluation/published.csv"),
     output:
@@ -104,7 +104,7 @@ rule table:
     localrule: True
     params:
         code=code("evaluation/tables"),
-        variants=lambda w: compared(w.dataset, w.table),
+        variants=lambda w: variants.of_table(w.dataset, w.table),
     script:
         "../scripts/table.py"
 
@@ -115,8 +115,7 @@ rule report:
         predictions=of_first_variant("predictions.csv"),
         metrics=of_first_variant("metrics.json"),
         pretrained=lambda w: [
-            pretrained(w.dataset, config["tables"]["table"][0], seed)
-            for seed in config["seeds"]
+            variants.pretrained(w.dataset, variants.main, seed) for seed in SEEDS
         ],
         finetuned=of_first_variant("finetune.safetensors"),
         quarantine="results/{dataset}/quarantine.csv",
@@ -132,7 +131,7 @@ rule report:
     localrule: True
     params:
         code=code("report/page"),
-        variant=config["tables"]["table"][0],
+        variant=variants.main,
     script:
         "../scripts/report.py"
 
@@ -140,13 +139,13 @@ rule report:
 rule provenance:
     input:
         data=lambda w: (
-            features_file(w)
-            if config["datasets"][w.dataset]["source"] == "features"
-            else label_file(w)
+            str(data.features_file(w.dataset))
+            if data.setting(w.dataset, "source") == "features"
+            else data.label_file(w.dataset)
         ),
         encoders=lambda w: [
             f"results/{w.dataset}/{modality}_encoder.json"
-            for modality in encoders_of(w.dataset)
+            for modality in data.encoders_of(w.dataset)
         ],
         features="results/{dataset}/features.h5",
         table="results/{dataset}/table.csv",
@@ -161,7 +160,7 @@ rule provenance:
     localrule: True
     params:
         code=code("report/provenance"),
-        config=lambda w: settings_of(w.dataset),
+        config=lambda w: data.traced(w.dataset),
         benchmarks="results/{dataset}/benchmarks",
     script:
         "../scripts/provenance.py"

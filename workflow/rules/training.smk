@@ -19,7 +19,7 @@ rule pretrain:
         device=config["device"],
     params:
         code=code("training/pretrain", "hub"),
-        stage=lambda w: stage1(w.dataset, w.variant),
+        stage=lambda w: variants.stage1(w.dataset, w.variant),
     script:
         "../scripts/pretrain.py"
 
@@ -27,7 +27,7 @@ rule pretrain:
 rule finetune:
     input:
         features="results/{dataset}/features.h5",
-        pretrained=lambda w: pretrained(w.dataset, w.variant, w.seed),
+        pretrained=lambda w: variants.pretrained(w.dataset, w.variant, w.seed),
     output:
         weights="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
         facts="results/{dataset}/{variant}/seed{seed}/finetune.json",
@@ -43,6 +43,6 @@ rule finetune:
         device=config["device"],
     params:
         code=code("training/finetune", "hub"),
-        stage=lambda w: stage2(w.dataset, w.variant),
+        stage=lambda w: variants.stage2(w.dataset, w.variant),
     script:
         "../scripts/finetune.py"

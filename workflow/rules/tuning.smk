@@ -11,7 +11,7 @@ def of_points(file):
     return expand(
         "results/{{dataset}}/{point}/seed{seed}/{file}",
         point=GRID,
-        seed=sorted(config["seeds"]),
+        seed=sorted(SEEDS),
         file=file,
     )
 
@@ -33,7 +33,7 @@ rule tuning:
     params:
         code=code("evaluation/tuning"),
         points=GRID,
-        seeds=sorted(config["seeds"]),
+        seeds=sorted(SEEDS),
         by=config["tuning"]["by"],
     script:
         "../scripts/tuning.py"
@@ -44,7 +44,7 @@ rule evaluate_tuned:
         features="results/{dataset}/features.h5",
         subsets="results/{dataset}/subsets.csv",
         tuning="results/{dataset}/tuning_on_{split}.csv",
-        pretrained=lambda w: [pretrained(w.dataset, p, w.seed) for p in GRID],
+        pretrained=lambda w: [variants.pretrained(w.dataset, p, w.seed) for p in GRID],
         finetuned=expand(
             "results/{{dataset}}/{point}/seed{{seed}}/finetune.safetensors", point=GRID
         ),

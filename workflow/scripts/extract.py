@@ -5,9 +5,10 @@ job.start(snakemake)
 from cmc.features import extract, extractors
 
 params = snakemake.params
-with extractors.make(params.modality, params.extractor, **params.settings) as extractor:
+which = params.extraction
+with extractors.make(which["modality"], which["name"], **which["settings"]) as extractor:
     extract.shard(
-        params.modality,
+        which["modality"],
         extractor,
         params.clips,
         params.sources,

@@ -1,0 +1,80 @@
+"""The config, checked before anything is planned. What it may hold is in config.schema.yaml."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from cmc.features import extractors
+
+
+class PlanError(SystemExit):
+    """Something that the user has to mend before anything can run.
+
+    The message is all that they need. It ends a program with that alone, wherever Snakemake asks for a plan: its
+    own handlers would put a traceback around it.
+    """
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise PlanError with all that is no config: unknown keys, values of the wrong kind, missing ones."""
+    mistakes = Draft202012Validator(schema()).iter_errors(config)
+    refuse([told(mistake) for mistake in sorted(mistakes, key=str)])
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON schema of the config, with each extractor's own settings in it."""
+    whole = yaml.safe_load(Path(__file__).with_name("config.schema.yaml").read_text())
+    whole["$defs"] |= {f"features_{modality}": own for modality, own in extractors.schema().items()}
+    return whole
+
+
+@cache
+def part(name: str) -> Draft202012Validator:
+    """The validator of one of the schema's definitions."""
+    whole = schema()
+    return Draft202012Validator(whole["$defs"][name] | {"$defs": whole["$defs"]})
+
+
+def told(mistake: Any) -> str:
+    """A mistake in the config: where, what, and for an unknown key those that there are."""
+    place = ".".join(map(str, mistake.absolute_path)) or "config"
+    known = mistake.schema.get("properties") if isinstance(mistake.schema, dict) else {}
+    unknown = mistake.validator == "additionalProperties"
+    hint = f"; there are {', '.join(sorted(known)) or 'none'}" if unknown else ""
+    return f"{place}: {mistake.message}{hint}"
+
+
+def refuse(mistakes: Iterable[str]) -> None:
+    """Raise PlanError with the mistakes in a config, a line each, if there are any."""
+    if mistakes := list(dict.fromkeys(mistakes)):
+        raise PlanError("\n  ".join(["The config has mistakes:", *mistakes]))
+
+
+def merged(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with nested changes over it, later ones last; keys sorted, so that their order is no change."""
+    result = dict(copy.deepcopy(base))
+    for change in changes:
+        for key, value in change.items():
+            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+            result[key] = merged(result[key], value) if both else copy.deepcopy(value)
+    return {
+        key: merged(value) if isinstance(value, Mapping) else value for key, value in sorted(result.items())
+    }
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """{"model.layers": 1} as {"model": {"layers": 1}}."""
+    tree: dict[str, Any] = {}
+    for path, value in settings.items():
+        *sections, key = path.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[key] = value
+    return tree

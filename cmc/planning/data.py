@@ -1,0 +1,201 @@
+"""What a data set's extraction reads and writes: modalities, encoders, clips by shard, their videos or files."""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from cmc import hub
+from cmc.code import checksum
+from cmc.corpus import manifest
+from cmc.demo import corpus
+from cmc.features import extractors
+from cmc.planning.config import PlanError, merged
+
+MODALITIES = list(extractors.EXTRACTORS)
+DEMO = "demo"  # the data set that the workflow makes itself
+UNTRACED = (
+    "datasets",
+    "download",
+    "threads",
+    "features",
+)  # of the config: no result depends on them as they stand
+
+
+class Data:
+    """The data sets of a checked config.
+
+    Attributes
+    ----------
+    demo : list of corpus.Clip
+        The clips of the demo, known before they are made.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+        # each is asked for every job of a plan, and label files are read once
+        for name in ("features_of", "manifest", "clips", "shards", "video_path"):
+            setattr(self, name, lru_cache(maxsize=None)(getattr(self, name)))
+        # clips share folders, and sound and pictures, inputs and params all ask for each clip's video
+        self._realpath = lru_cache(maxsize=None)(os.path.realpath)
+
+    @cached_property
+    def demo(self) -> list[corpus.Clip]:
+        return corpus.plan(**self._config["demo"])
+
+    def of_source(self, source: str) -> str:
+        """Regular expression of the data sets of a source, raw or features; it never matches if there are none."""
+        return "|".join(d for d, own in self._config["datasets"].items() if own["source"] == source) or "(?!)"
+
+    def setting(self, dataset: str, key: str, default: Any = None) -> Any:
+        """A data set's own setting."""
+        return self._config["datasets"][dataset].get(key, default)
+
+    def root(self, dataset: str) -> Path:
+        """The folder of a data set of videos; ~ is the user's home."""
+        return Path(self.setting(dataset, "root")).expanduser()
+
+    def features_file(self, dataset: str) -> Path:
+        """The official feature file of a data set that has one."""
+        return Path(self.setting(dataset, "features_file")).expanduser()
+
+    # ------------------------------------------------------------------------------------------ modalities
+
+    def features_of(self, dataset: str) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Modality -> extractor and its settings, of the modalities that a data set has."""
+        shared = {modality: self._config["features"][modality] for modality in MODALITIES}
+        try:
+            return extractors.chosen(merged(shared, self.setting(dataset, "features", {})))
+        except ValueError as error:
+            raise PlanError(f"The config has a mistake: data set {dataset}: {error}") from None
+
+    def extracted(self, dataset: str) -> dict[str, tuple[str, dict[str, Any]]]:
+        """The same of those that are extracted here: none if an official feature file has them."""
+        return self.features_of(dataset) if self.setting(dataset, "source") == "raw" else {}
+
+    def traced(self, dataset: str) -> dict[str, Any]:
+        """The config but for the other data sets, extractors that are not used, and what no result depends on."""
+        shared = {key: value for key, value in self._config.items() if key not in UNTRACED}
+        features = {"shards": self._config["features"]["shards"]} | {
+            modality: {"extractor": name, **own} for modality, (name, own) in self.extracted(dataset).items()
+        }
+        return merged(shared, {"dataset": self._config["datasets"][dataset], "features": features})
+
+    def encoders_of(self, dataset: str) -> dict[str, str]:
+        """Modality -> the Hugging Face encoder that it takes, by name or directory, of those that take one."""
+        return {"text": self.setting(dataset, "text_encoder")} | {
+            modality: own[key]
+            for modality, (name, own) in self.extracted(dataset).items()
+            for key in marked(name, "encoder")
+        }
+
+    def encoder_files(self, dataset: str, modality: str) -> list[str]:
+        """Files of an encoder that is a folder of the user's, who may replace them."""
+        folder = Path(self.encoders_of(dataset)[modality]).expanduser()
+        return sorted(map(str, hub.model_files(folder))) if folder.is_dir() else []
+
+    def extraction(self, dataset: str, modality: str) -> dict[str, Any]:
+        """What makes a modality's features, but for the clips: an extractor, as `extractors.make` takes it."""
+        name, own = self.features_of(dataset)[modality]
+        encoder = {"encoder": self.setting(dataset, "text_encoder")} if modality == "text" else {}
+        return {"modality": modality, "name": name, "settings": encoder | own}
+
+    def code_of(self, dataset: str, modality: str) -> str:
+        """Checksum of the code that an extraction runs, of extractors the chosen one's."""
+        return checksum("features/extract", f"features/extractors/{self.features_of(dataset)[modality][0]}")
+
+    # ------------------------------------------------------------------------------------------ clips
+
+    def label_file(self, dataset: str) -> str:
+        """Path of the label file."""
+        if dataset == DEMO:
+            return "results/demo/corpus/label.csv"
+        if found := manifest.label_file(self.root(dataset)):
+            return str(found)
+        raise PlanError(f"The data set {dataset} has no label file in {self.root(dataset).resolve()}")
+
+    def manifest(self, dataset: str) -> manifest.Manifest:
+        """The clips and refused rows of a label file that lies on the disk."""
+        try:
+            return manifest.read(self.label_file(dataset), self.setting(dataset, "label_range"))
+        except manifest.ManifestError as error:
+            raise PlanError(f"The data set {dataset} can't be run: {error}") from None
+
+    def annotated(self, dataset: str) -> bool:
+        """Whether there may be unimodal labels: the config does not deny them, and the label file has some."""
+        if not self.setting(dataset, "unimodal_labels", True):
+            return False
+        if dataset == DEMO or self.setting(dataset, "source") != "raw":
+            return True
+        return any(
+            value == value
+            for clip in self.manifest(dataset).clips
+            for value in (clip.label_T, clip.label_A, clip.label_V)
+        )
+
+    def clips(self, dataset: str) -> dict[str, str]:
+        """Transcript of each usable clip of a data set's label file, by clip id."""
+        if dataset == DEMO:  # known before the corpus is made
+            return {f"{c.video_id}{manifest.SEPARATOR}{c.clip_id}": c.text for c in self.demo}
+        return {clip.clip_id: clip.text for clip in self.manifest(dataset).clips}
+
+    def shards(self, dataset: str, modality: str) -> dict[str, list[str]]:
+        """The clips of each shard, by its number."""
+        size = self._config["features"]["shards"][modality]
+        return {str(n): part for n, part in manifest.shards(list(self.clips(dataset)), size).items()}
+
+    def shard_files(self, dataset: str, modality: str, suffix: str = ".h5") -> list[str]:
+        """All shards of a modality, none if the data set lacks it."""
+        if modality not in self.features_of(dataset):
+            return []
+        numbers = self.shards(dataset, modality)
+        return [f"results/{dataset}/shards/{modality}-{number}{suffix}" for number in numbers]
+
+    def cost_files(self, dataset: str) -> list[str]:
+        """What the extraction of each shard of every modality cost."""
+        return [path for modality in MODALITIES for path in self.shard_files(dataset, modality, ".costs.csv")]
+
+    # ------------------------------------------------------------------------------------------ files of clips
+
+    def folder_read(self, dataset: str, modality: str) -> Path | None:
+        """Where an extractor finds files that another program wrote; None if it reads the videos."""
+        name, own = self.features_of(dataset)[modality]
+        reads = extractors.declared(name, "READS")
+        if not reads:
+            return None
+        return Path(own["folder"]).expanduser() if own.get("folder") else self.root(dataset) / reads["folder"]
+
+    def video_path(self, root: Path, clip: str) -> str:
+        """Where a clip's video is, or would be."""
+        return manifest.video_path(root, clip, self._realpath)
+
+    def sources(self, dataset: str, modality: str, shard: str) -> list[str]:
+        """What an extractor reads of each clip of a shard: its transcript, or where its file is or would be."""
+        clips = self.shards(dataset, modality)[shard]
+        if modality == "text":
+            return [self.clips(dataset)[clip] for clip in clips]
+        folder, root = self.folder_read(dataset, modality), self.root(dataset)
+        if folder is None:
+            return [self.video_path(root, clip) for clip in clips]
+        suffix = extractors.declared(self.features_of(dataset)[modality][0], "READS")["suffix"]
+        return [str(manifest.clip_path(folder, clip, suffix)) for clip in clips]
+
+    def inputs(self, dataset: str, modality: str, shard: str) -> list[str]:
+        """Files that a shard of audio or vision needs: of the clips, those that exist; models.
+
+        Videos of the demo need not be there yet.
+        """
+        found = self.sources(dataset, modality, shard)
+        made = dataset == DEMO and self.folder_read(dataset, modality) is None
+        name, own = self.features_of(dataset)[modality]
+        models = [own[key] for key in marked(name, "file") if own[key]]
+        if marked(name, "encoder"):
+            models.append(f"results/{dataset}/{modality}_encoder.json")
+        return [path for path in found if made or os.path.isfile(path)] + models
+
+
+def marked(extractor: str, kind: str) -> list[str]:
+    """The settings of an extractor that are of a format: `file` or `encoder`."""
+    settings = extractors.declared(extractor, "SETTINGS")
+    return [key for key, own in settings.items() if own.get("format") == kind]

@@ -1,0 +1,60 @@
+"""What the user asked for: the data sets among it, and targets that nothing makes."""
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from difflib import get_close_matches
+
+from cmc.planning.config import PlanError
+from cmc.planning.data import DEMO
+
+SHOWN = 3  # near names
+RESULT = re.compile(r"(?:\./)?results/(?P<dataset>[^/]+)/(?P<product>.+)")
+
+
+def datasets(targets: Iterable[str], known: Collection[str]) -> list[str]:
+    """The data sets that targets are of; the demo where there is no target.
+
+    Raises
+    ------
+    PlanError
+        If a target is of a data set that the config does not have.
+    """
+    targets, found = list(targets), []
+    for target in targets:
+        if match := RESULT.fullmatch(target):
+            if match["dataset"] not in known:
+                raise PlanError(
+                    f"There is no data set {match['dataset']}.{near(match['dataset'], known)}\n"
+                    f"The config has: {', '.join(known)}. docs/datasets.md says how to add one."
+                )
+            found.append(match["dataset"])
+    return list(dict.fromkeys(found)) if targets else [DEMO]
+
+
+def check(targets: Iterable[str], makes: Callable[[str], bool], products: Collection[str]) -> None:
+    """Raise PlanError for a target that no rule makes.
+
+    Parameters
+    ----------
+    targets : iterable of str
+    makes : callable
+        Whether some rule, or its name, is a target.
+    products : collection of str
+        What there is of every data set, for people.
+    """
+    for target in targets:
+        if makes(target):
+            continue
+        match = RESULT.fullmatch(target)
+        product = match["product"] if match else target
+        place = f"results/{match['dataset']}/" if match else "results/<data set>/"
+        raise PlanError(
+            f"Nothing makes {target}.{near(product, products)}\n"
+            f"In {place} there can be: {', '.join(products)}; <variant>/seed<n>/ has what each run wrote."
+        )
+
+
+def near(name: str, known: Collection[str]) -> str:
+    """The names that are meant, perhaps."""
+    found = get_close_matches(name, known, SHOWN)
+    return f" Did you mean {' or '.join(found)}?" if found else ""

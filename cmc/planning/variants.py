@@ -1,0 +1,151 @@
+"""What a variant of the method, or a point of the tuning grid, is on a data set: its settings, its stage 1."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from typing import Any
+
+from cmc.planning import config as configs
+from cmc.planning.config import PlanError, merged, nested
+from cmc.planning.data import Data
+from cmc.planning.grid import STAGE2_MODEL, TUNED, Grid, of_stage1, variant_pattern
+
+
+class Variants:
+    """The variants of a checked config.
+
+    Attributes
+    ----------
+    grid : Grid
+        Its points are variants too, as is the best of them, by the names `TUNED`.
+    main : str
+        The variant of the unimodal rows and the report: the first in `tables.table`.
+
+    Raises
+    ------
+    PlanError
+        If the config names variants that there are not, or two things alike.
+    """
+
+    def __init__(self, config: Mapping[str, Any], data: Data) -> None:
+        self._config, self._data = config, data
+        self.grid = Grid(config["tuning"])
+        self.main: str = config["tables"]["table"][0]
+        points, variants = {*self.grid.points, *self.grid.stage1}, set(config["variants"])
+        mentioned = {
+            f"tables.{table}": set(names) - {*TUNED, *self.grid.points}
+            for table, names in config["tables"].items()
+        }
+        mentioned |= {
+            f"datasets.{d}.variants": set(own.get("variants", {})) for d, own in config["datasets"].items()
+        }
+        mentioned |= {"tuning.variant": {config["tuning"]["variant"]}}
+        configs.refuse(
+            f"{place} names unknown variants: {', '.join(sorted(unknown))}; there are {self.known}"
+            for place, names in mentioned.items()
+            if (unknown := names - variants)
+        )
+        if self.main not in variants:
+            configs.refuse([f"tables.table: its first variant can't be {self.main}; put it second"])
+        if both := points & variants:
+            configs.refuse([f"variants: {min(both)} is the name of a point of tuning.grid"])
+        # each is asked for every job of a plan
+        self.settings = lru_cache(maxsize=None)(self._settings)
+        self.stage1 = lru_cache(maxsize=None)(self._stage1)
+        self.owners = lru_cache(maxsize=None)(self._owners)
+
+    @cached_property
+    def known(self) -> str:
+        """The names of all variants, for people."""
+        return ", ".join([*sorted(self._config["variants"]), *TUNED])
+
+    @cached_property
+    def pattern(self) -> str:
+        """Regular expression of what has a folder of its own: not all names, which would make matches slow."""
+        return rf"(?!({'|'.join(TUNED)})/){variant_pattern()}"
+
+    def _settings(self, section: str, dataset: str, variant: str) -> dict[str, Any]:
+        """The settings of `model`, `pretrain` or `finetune` for a data set and a variant, or a point."""
+        config = self._config
+        own, point = config["datasets"][dataset], self.grid.points.get(variant, self.grid.stage1.get(variant))
+        if point is not None or variant in TUNED:
+            variant = config["tuning"]["variant"]
+        if variant not in config["variants"]:
+            raise PlanError(
+                f"There is no variant {variant}; there are {self.known}, and points of tuning.grid"
+            )
+        layers = (
+            own,
+            config["variants"][variant],
+            own.get("variants", {}).get(variant, {}),
+            nested(point or {}),
+        )
+        return merged(config[section], *(layer.get(section, {}) for layer in layers))
+
+    def of_table(self, dataset: str, table: str) -> list[str]:
+        """The variants of a table that a data set can have: some need unimodal labels."""
+        variants = self._config["tables"][table]
+        if self._data.annotated(dataset):
+            return list(variants)
+        return [variant for variant in variants if not self.needs_annotation(dataset, variant)]
+
+    def needs_annotation(self, dataset: str, variant: str) -> bool:
+        """Whether a variant, or any point for the best of them, is trained on annotated unimodal labels."""
+        return any(
+            self.settings(stage, dataset, one)["labels"] == "annotated"
+            for stage in ("pretrain", "finetune")
+            for one in (self.grid.points if variant in TUNED else [variant])
+        )
+
+    def trains_text(self, dataset: str) -> list[str]:
+        """The variants of the tables in which a data set's text encoder is finetuned, in either stage."""
+        named = {variant for table in self._config["tables"] for variant in self.of_table(dataset, table)}
+        return [
+            variant
+            for variant in sorted(named - set(TUNED))
+            if any(
+                self.settings(stage, dataset, variant)["train_text_encoder"]
+                for stage in ("pretrain", "finetune")
+            )
+        ]
+
+    def _stage1(self, dataset: str, variant: str) -> dict[str, Any]:
+        """All that stage 1 depends on, but for its data and seed."""
+        own, model = self._config["datasets"][dataset], self.settings("model", dataset, variant)
+        if model["dim"] % model["heads"]:
+            raise PlanError(
+                f"The variant {variant} of {dataset} can't be trained: its dim ({model['dim']}) must be a multiple"
+                f" of heads ({model['heads']})"
+            )
+        return {
+            "model": {
+                key: value for key, value in model.items() if key not in ("mask_padding", *STAGE2_MODEL)
+            },
+            "mask_padding": model["mask_padding"],
+            "settings": self.settings("pretrain", dataset, variant),
+            "has0": own["has0"],
+            "text_encoder": own["text_encoder"],
+        }
+
+    def stage2(self, dataset: str, variant: str) -> dict[str, Any]:
+        """All that stage 2 depends on, but for its data and stage 1."""
+        model = {key: self.settings("model", dataset, variant)[key] for key in STAGE2_MODEL}
+        # at most all the experts that there are
+        model["top_k"] = min(model["top_k"], len(self._data.features_of(dataset)))
+        return {"model": model, "settings": self.settings("finetune", dataset, variant)}
+
+    def _owners(self, dataset: str) -> dict[str, str]:
+        """Whose stage 1 each variant starts from: that of the main variant or the first by name of those alike."""
+        # sorted, not as they stand: the order of keys is no setting
+        ordered = sorted(self._config["variants"], key=lambda variant: (variant != self.main, variant))
+        first: dict[str, str] = {}
+        return {v: first.setdefault(json.dumps(self.stage1(dataset, v)), v) for v in ordered}
+
+    def pretrained(self, dataset: str, variant: str, seed: int | str) -> str:
+        """Path of stage 1's checkpoint for a variant or a point of the grid."""
+        if variant in self.grid.points:
+            # a name that neither the other points nor variants change
+            part = of_stage1(self.grid.points[variant])
+            variant = self.grid.name(part) or self._config["tuning"]["variant"]
+        owner = self.owners(dataset).get(variant, variant)
+        return f"results/{dataset}/{owner}/seed{seed}/pretrain.safetensors"

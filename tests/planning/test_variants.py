@@ -1,0 +1,103 @@
+"""Settings by variant and data set, the tuning grid, and whose stage 1 a variant starts from."""
+
+import pytest
+from configs import MINE, plan
+
+from cmc.planning.config import PlanError
+from cmc.planning.grid import TUNED, of_stage1
+
+SMALL_GRID = {"model.layers": [2, 1], "finetune.lr": [0.001, 0.0005], "model.heads": None}
+SMALL_GRID |= {"model.classifier_dropout": None}
+
+
+def test_a_data_set_lies_over_the_sections_and_a_variant_over_both():
+    variants, _ = plan()
+    assert variants.settings("model", "mosi", "cmc")["layers"] == 2
+    assert variants.settings("model", "mosi", "dim_128") == variants.settings("model", "mosi", "cmc") | {
+        "dim": 128
+    }
+    assert variants.settings("model", "chsims", "cmc_gt")["layers"] == 1  # the data set's own of that variant
+
+
+def test_points_have_names_and_settings():
+    variants, _ = plan(tuning={"grid": SMALL_GRID})
+    assert list(variants.grid.points) == [
+        "lr0.0005-layers1",
+        "lr0.0005-layers2",
+        "lr0.001-layers1",
+        "lr0.001-layers2",
+    ]
+    point = "lr0.0005-layers1"
+    assert variants.settings("finetune", "demo", point)["lr"] == 0.0005
+    assert variants.settings("model", "demo", point)["layers"] == 1
+    assert variants.settings("pretrain", "demo", point)["lr"] == 0.001
+
+
+def test_points_that_differ_in_stage_2_alone_share_stage_1():
+    variants, _ = plan(tuning={"grid": SMALL_GRID})
+    paths = {point: variants.pretrained("demo", point, 1) for point in variants.grid.points}
+    assert paths["lr0.0005-layers1"] == paths["lr0.001-layers1"] != paths["lr0.001-layers2"]
+    assert of_stage1({"model.layers": 1, "model.top_k": 2, "finetune.lr": 1, "pretrain.lr": 2}) == {
+        "model.layers": 1,
+        "pretrain.lr": 2,
+    }
+
+
+def test_variants_that_pretrain_alike_share_stage_1():
+    variants, _ = plan()
+    assert variants.owners("demo")["no_mcr"] == variants.owners("demo")["fusion_sum"] == "cmc"
+    assert variants.owners("demo")["no_plgm"] == "no_plgm"
+    assert variants.pretrained("demo", "top_1", 7) == "results/demo/cmc/seed7/pretrain.safetensors"
+
+
+def test_a_stage_has_what_it_depends_on_and_no_more():
+    variants, _ = plan()
+    assert {"fusion", "router", "top_k", "temperature"} == set(variants.stage2("demo", "cmc")["model"])
+    assert not {"fusion", "router", "top_k", "temperature"} & set(variants.stage1("demo", "cmc")["model"])
+    assert variants.stage1("demo", "cmc") == variants.stage1("demo", "no_mcr")
+
+
+def test_no_more_experts_than_modalities():
+    variants, _ = plan(datasets={"mine": MINE | {"features": {"vision": {"extractor": "none"}}}})
+    assert variants.stage2("mine", "cmc")["model"]["top_k"] == 2
+
+
+def test_variants_that_need_unimodal_labels_are_left_out_where_there_are_none():
+    variants, _ = plan()
+    assert "cmc_gt" in variants.of_table("demo", "ablation")
+    assert variants.needs_annotation("demo", "cmc_gt") and not variants.needs_annotation("demo", "cmc")
+    assert variants.of_table("mosi", "ablation") == [
+        v for v in variants.of_table("demo", "ablation") if v != "cmc_gt"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"tables": {"table": ["cmc", "nothing"]}},
+            "tables.table names unknown variants: nothing; there are cmc",
+        ),
+        ({"tables": {"table": [TUNED[0]]}}, "first variant can't be tuned_on_validation"),
+        ({"tuning": {"variant": "other"}}, "tuning.variant names unknown variants: other"),
+        ({"tuning": {"without": ["layers9"]}}, "the grid has no layers9"),
+        ({"tuning": {"grid": {"model.heads": [0]}}}, r"tuning\.grid\.model\.heads: 0 is less than"),
+        ({"tuning": {"grid": dict.fromkeys(SMALL_GRID)}}, "tuning.grid"),
+        ({"datasets": {"mine": MINE | {"variants": {"other": {}}}}}, "datasets.mine.variants"),
+    ],
+)
+def test_mistakes_of_variants_are_told(changes, told):
+    with pytest.raises(PlanError, match=told):
+        plan(**changes)
+
+
+def test_heads_must_divide_the_dimension():
+    variants, _ = plan(model={"dim": 30}, datasets={"mine": MINE})
+    with pytest.raises(PlanError, match=r"cmc of mine can't be trained: its dim \(30\)"):
+        variants.stage1("mine", "cmc")
+
+
+def test_an_unknown_variant_is_named():
+    variants, _ = plan()
+    with pytest.raises(PlanError, match="There is no variant nothing; there are cmc, cmc_gt"):
+        variants.settings("model", "demo", "nothing")
