@@ -18,6 +18,7 @@ include: "workflow/rules/features.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/tuning.smk"
 include: "workflow/rules/results.smk"
+include: "workflow/rules/targets.smk"
 
 
 rule all:

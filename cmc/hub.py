@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,27 @@ def resolve(encoder: str, download: bool = False) -> Path:
         if not _found(directory, patterns):
             raise FileNotFoundError(f"The encoder in {directory} lacks {' or '.join(patterns)}.")
     return directory
+
+
+def problem(encoder: str) -> str | None:
+    """Why an encoder on this machine can't be loaded, as far as its config tells, and what to do; None if it can.
+
+    Needs neither torch nor transformers.
+
+    Raises
+    ------
+    FileNotFoundError
+        It isn't here, or not whole; see `resolve`.
+    """
+    file = resolve(encoder) / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        kind, decoder = config.get("model_type"), config.get("is_encoder_decoder", False)
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{file} can't be read: {error}"
+    if not kind:
+        return f'{file} does not say what it is a model of: add `"model_type": "bert"` to it, if it is a BERT'
+    return f"{encoder} ({kind}) has a decoder too: give a mere encoder, such as a BERT" if decoder else None
 
 
 def _package_directory(package: str) -> Path:

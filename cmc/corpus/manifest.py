@@ -9,9 +9,11 @@ import logging
 import math
 import os
 import re
+import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 
 from cmc import LABELS, SPLITS, files
@@ -19,11 +21,26 @@ from cmc import LABELS, SPLITS, files
 log = logging.getLogger(__name__)
 
 LABEL_FILES = ("label.csv", "meta.csv")
-EXTENSIONS = (".mp4", ".mkv", ".avi", ".mov", ".webm")  # or in upper case
-SPELLINGS = [spelling for extension in EXTENSIONS for spelling in (extension, extension.upper())]
+# of videos, in any case; of several files of one name the first is taken
+EXTENSIONS = (
+    ".mp4",
+    ".mkv",
+    ".avi",
+    ".mov",
+    ".webm",
+    ".m4v",
+    ".mpg",
+    ".mpeg",
+    ".3gp",
+    ".mts",
+    ".m2ts",
+    ".ts",
+)
+EXTENSIONS += (".wmv", ".flv", ".ogv")
 LONGEST_NAME = 255 - max(map(len, EXTENSIONS))  # bytes that file systems take, less the extension
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # that are not the comma
 REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
+SPLIT_NAMES = {split: split for split in SPLITS} | dict.fromkeys(("validation", "val", "dev"), "valid")
 UNIMODAL = tuple(column for letter, column in LABELS.items() if letter != "M")
 SEPARATOR = "$_$"  # between video and clip in an id, as in the official feature files
 
@@ -184,8 +201,8 @@ def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> C
         raise ValueError(f"video_id {row['video_id']!r} runs into the {SEPARATOR!r} that ends it in {name!r}")
     if None in row:
         raise ValueError(f"the row has {len(row[None])} fields more than the header; quote texts with commas")
-    split = row["mode"].strip().lower()
-    if split not in SPLITS:
+    split = SPLIT_NAMES.get(row["mode"].strip().lower())
+    if split is None:
         raise ValueError(f"unknown split {row['mode']!r}; expected {', '.join(SPLITS)}")
     if not row["text"].strip():
         raise ValueError("empty transcript")
@@ -228,6 +245,9 @@ def number(text: str, column: str, label_range: tuple[float, float]) -> float:
 def video_path(root: str | Path, clip: str, realpath: Callable[[str], str] = os.path.realpath) -> str:
     """Where a clip's video is: <root>/Raw/<video>/<clip>.<extension>; the .mp4 name if there is none.
 
+    Names that look the same are the same: accented letters may be composed in one and decomposed in the other, as
+    archives made on a Mac have them.
+
     Parameters
     ----------
     root : path
@@ -242,9 +262,8 @@ def video_path(root: str | Path, clip: str, realpath: Callable[[str], str] = os.
     """
     video, name = clip.split(SEPARATOR, 1)
     root = str(Path(root))  # without ./ and //
-    folder = os.path.join(root, "Raw", video)
-    stem = os.path.join(folder, name)
-    path = next(filter(os.path.isfile, map(stem.__add__, SPELLINGS)), stem + ".mp4")
+    path = located(os.path.join(root, "Raw"), video, name, EXTENSIONS)
+    folder = os.path.dirname(path)
     target = os.path.realpath(path) if os.path.islink(path) else os.path.join(realpath(folder), "")
     if not target.startswith(os.path.join(realpath(root), "")):
         raise ManifestError(
@@ -256,8 +275,46 @@ def video_path(root: str | Path, clip: str, realpath: Callable[[str], str] = os.
 
 def clip_path(folder: str | Path, clip: str, suffix: str) -> Path:
     """Where a clip's file of another kind is: <folder>/<video>/<clip><suffix>."""
-    video, name = clip.split(SEPARATOR, 1)
-    return Path(folder, video, name + suffix)
+    return Path(located(str(Path(folder)), *clip.split(SEPARATOR, 1), (suffix,)))
+
+
+def located(base: str, video: str, name: str, suffixes: Sequence[str]) -> str:
+    """Path of <base>/<video>/<name><suffix> as it is on the disk, or, with the first suffix, as it would be."""
+    path = os.path.join(base, video, name + suffixes[0])
+    if os.path.isfile(path):
+        return path
+    folder = os.path.join(base, video)
+    if not os.path.isdir(folder):
+        folder = os.path.join(base, listing(base).get((alike(video), ""), [video])[0])
+    there = listing(folder)
+    for suffix in suffixes:
+        for found in there.get((alike(name), suffix), []):
+            if os.path.isfile(found := os.path.join(folder, found)):
+                return found
+    return path
+
+
+def alike(name: str) -> str:
+    """A name as all that look like it."""
+    return unicodedata.normalize("NFC", name)
+
+
+def listing(folder: str) -> dict[tuple[str, str], list[str]]:
+    """Names in a folder by stem and suffix in lower case; by the whole name and "" too, for folders have dots."""
+    try:
+        return _listing(folder, os.stat(folder).st_mtime_ns)
+    except OSError:
+        return {}
+
+
+@cache
+def _listing(folder: str, changed: int) -> dict[tuple[str, str], list[str]]:
+    names: dict[tuple[str, str], list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        stem, suffix = os.path.splitext(name)
+        for key in dict.fromkeys([(alike(stem), suffix.lower()), (alike(name), "")]):
+            names.setdefault(key, []).append(name)
+    return names
 
 
 def shards(clips: list[str], size: int) -> dict[int, list[str]]:

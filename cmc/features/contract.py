@@ -19,6 +19,8 @@ The file also has constants that are read without importing it, since many bring
     READS            only if it reads files that another program wrote, not the clip's video: {"folder": ...,
                      "suffix": ...} of <root>/<folder>/<video>/<clip><suffix>. Its setting `folder` may tell
                      another place
+    NEEDS            only if it imports a package that does not come with ours: package -> the command that
+                     installs it
 """
 
 from collections.abc import Mapping

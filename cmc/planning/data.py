@@ -116,11 +116,8 @@ class Data:
         raise PlanError(f"The data set {dataset} has no label file in {self.root(dataset).resolve()}")
 
     def manifest(self, dataset: str) -> manifest.Manifest:
-        """The clips and refused rows of a label file that lies on the disk."""
-        try:
-            return manifest.read(self.label_file(dataset), self.setting(dataset, "label_range"))
-        except manifest.ManifestError as error:
-            raise PlanError(f"The data set {dataset} can't be run: {error}") from None
+        """The clips and refused rows of a label file that lies on the disk; ManifestError if it can't be read."""
+        return manifest.read(self.label_file(dataset), self.setting(dataset, "label_range"))
 
     def annotated(self, dataset: str) -> bool:
         """Whether there may be unimodal labels: the config does not deny them, and the label file has some."""

@@ -88,7 +88,7 @@ def test_unimodal_labels_may_be_absent(tmp_path):
         ("v,2,x,1,0,-3,0,Positive,train\n", r"label_A -3 is outside"),
         ("v,2,x,nan,0,0,0,Positive,train\n", "label nan is outside"),
         ("v,2,x,much,0,0,0,Positive,train\n", "label 'much' is no number"),
-        ("v,2,x,1,0,0,0,Positive,dev\n", "unknown split 'dev'"),
+        ("v,2,x,1,0,0,0,Positive,extra\n", "unknown split 'extra'"),
         ("v,2,  ,1,0,0,0,Positive,train\n", "empty transcript"),
         ("v,2,a\0b,1,0,0,0,Positive,train\n", "NUL"),
         ("../v,2,x,1,0,0,0,Positive,train\n", "no plain file name"),

@@ -48,7 +48,10 @@ def make(modality: str, name: str, **settings: Any) -> Any:
 def declared(name: str, constant: str) -> dict[str, Any]:
     """A constant of an extractor's file, {} if it has none; the file is not imported."""
     for node in ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [constant]:
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        if isinstance(node, ast.Assign | ast.AnnAssign) and [ast.unparse(one) for one in targets] == [
+            constant
+        ]:
             return ast.literal_eval(node.value)
     return {}
 

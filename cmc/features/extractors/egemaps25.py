@@ -17,7 +17,8 @@ except ImportError as error:
         "audEERING's licence allows private, educational and research use of it, no commercial use"
     ) from error
 
-SETTINGS = {}
+SETTINGS: dict[str, dict] = {}
+NEEDS = {"opensmile": 'pip install -e ".[opensmile]"'}  # package -> how one gets it
 SAMPLE_RATE = 16000  # Hz; mel bands and formants reach up to 8 and 5.5 kHz
 STEP, WINDOW = 0.01, 0.02  # s
 SHORTEST = 0.06  # s; the window of F0, jitter and shimmer

@@ -1,0 +1,289 @@
+"""What label file and folders tell of a data set before anything runs. Standard library alone: plans are quick."""
+
+import importlib.util
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cmc import LABELS, SPLITS
+from cmc.corpus import manifest
+from cmc.corpus.manifest import Manifest
+
+SHOWN = 5  # names or reasons in a message
+SIGNS = {-1: "negative", 0: "neutral", 1: "positive"}
+VARYING = re.compile(  # parts of a reason that differ from clip to clip: quoted texts, numbers, lines
+    r"""(?<!\w)(?P<quote>['"]).*?(?P=quote)(?!\w)|(?<!\w)[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?!\w)"""
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes
+    ----------
+    level : {'error', 'warning', 'good'}
+        Whether it keeps the data set from being run, should make one wary, or is as it should be.
+    text : str
+        With the value found and the way out; further lines are indented.
+    """
+
+    level: Literal["error", "warning", "good"]
+    text: str
+
+
+def corpus(
+    found: Manifest,
+    *,
+    root: Path,
+    label_range: tuple[float, float],
+    has0: str,
+    max_share: float,
+    unimodal_labels: bool | None = None,
+    one_sided_labels: bool = False,
+    where: Callable[[str], str] | None = None,
+) -> list[Finding]:
+    """Judge a label file and the videos beside it.
+
+    Parameters
+    ----------
+    found : Manifest
+        Of the label file.
+    root : path
+        The data set's folder.
+    label_range : (float, float)
+        As the config has it.
+    has0 : {"nonpositive_positive", "negative_nonnegative"}
+        The two classes of the headline accuracy.
+    max_share : float
+        Of all clips, in [0, 1], that may be lost.
+    unimodal_labels : bool, optional
+        What the config says of them; None if it says nothing.
+    one_sided_labels : bool
+        Whether the config says that one of the two classes is absent on purpose.
+    where : callable, optional
+        Path of a clip's video, there or not; None if no extractor reads videos.
+
+    Raises
+    ------
+    ManifestError
+        If a video leads out of the data set's folder.
+    """
+    lost = {clip for clip, _, _ in found.refused} - {clip.clip_id for clip in found.clips}
+    absent = missing_videos(found, where) if where else {}
+    total = len(found.clips) + len(lost)
+    result = []
+    if len(lost) + len(absent) > max_share * total:
+        result.append(Finding("error", too_many(found, lost, absent, total, max_share, root, label_range)))
+    elif lost or absent:
+        result.append(Finding("warning", few_lost(found, lost, absent, total, root)))
+    used = [clip for clip in found.clips if clip.clip_id not in absent]
+    if used:
+        result += splits(used)
+        result += classes(used, has0, one_sided_labels)
+        result += annotation(used, unimodal_labels)
+    return result
+
+
+# ------------------------------------------------------------------------------------------ clips that are lost
+
+
+def too_many(
+    found: Manifest,
+    lost: set[str],
+    absent: Mapping[str, str],
+    total: int,
+    max_share: float,
+    root: Path,
+    label_range: tuple[float, float],
+) -> str:
+    """More clips than allowed can't be used: how many, why, and the way out."""
+    lines = [
+        f"{len(lost) + len(absent)} of {total} clips can't be used, more than the allowed share of {max_share:g}"
+    ]
+    lines += reasons(found, lost)
+    lines += videos(absent, root)
+    if names := named_labels(found):
+        low, high = label_range
+        shown = ", ".join(f"{name} ({count})" for name, count in names.most_common(SHOWN))
+        lines.append(
+            f"labels are names: {shown}{' ...' * (len(names) > SHOWN)}. The column label must hold a number of"
+            f" [{low:g}, {high:g}], less than 0 for negative, 0 for neutral, more for positive; emotions by name"
+            " are not read"
+        )
+    lines.append("Mend the label file or the folder, or raise quarantine.max_share in the config")
+    return "\n    ".join(lines)
+
+
+def few_lost(found: Manifest, lost: set[str], absent: Mapping[str, str], total: int, root: Path) -> str:
+    """Some clips can't be used, no more than allowed."""
+    lines = [f"{len(lost) + len(absent)} of {total} clips can't be used and will be left out"]
+    return "\n    ".join([*lines, *reasons(found, lost), *videos(absent, root)])
+
+
+def reasons(found: Manifest, lost: set[str]) -> list[str]:
+    """Why rows are refused, the most frequent first: a line a kind of reason, with its first row."""
+    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for clip, _, reason in found.refused:
+        if clip in lost:
+            kinds[VARYING.sub("...", reason)].append((clip, reason))
+    ordered = sorted(kinds.values(), key=len, reverse=True)
+    lines = [f"{len(rows):6}  {rows[0][1]} ({rows[0][0]})" for rows in ordered[:SHOWN]]
+    return lines + [f"        and {len(ordered) - SHOWN} other reasons"] * (len(ordered) > SHOWN)
+
+
+def named_labels(found: Manifest) -> Counter[str]:
+    """How often each label stands there that is a word."""
+    words = (re.match(r"label '([^\W\d]+)' is no number", reason) for _, _, reason in found.refused)
+    return Counter(word[1] for word in words if word)
+
+
+def missing_videos(found: Manifest, where: Callable[[str], str]) -> dict[str, str]:
+    """Clips without a video -> where it was looked for."""
+    paths = ((clip.clip_id, where(clip.clip_id)) for clip in found.clips)
+    return {clip: path for clip, path in paths if not os.path.isfile(path)}
+
+
+def videos(absent: Mapping[str, str], root: Path) -> list[str]:
+    """What is said of missing videos: how many, which first, and what lies there instead."""
+    if not absent:
+        return []
+    clip, path = next(iter(absent.items()))
+    return [f"{len(absent):6}  video is missing: {path}", *(f"        {hint}" for hint in hints(clip, root))]
+
+
+def hints(clip: str, root: Path) -> list[str]:
+    """Where a clip's video may lie instead."""
+    video, _, name = clip.partition(manifest.SEPARATOR)
+    raw, folder = Path(root, "Raw"), Path(root, "Raw", video)
+    suffixes = "|".join(map(re.escape, manifest.EXTENSIONS))
+    if not raw.is_dir():
+        return [f"there is no folder {raw}: the videos of a data set lie in Raw/<video_id>/<clip_id>.mp4"]
+    if Path(name).suffix.lower() in manifest.EXTENSIONS and listed(folder, Path(name).stem):
+        return [f"clip_id is {name!r}: leave {Path(name).suffix} out of the label file's clip_ids"]
+    if near := listed(folder, name):
+        return [f"there is {folder / near[0]}: {unknown(near[0])}"]
+    flat = re.compile(rf"({re.escape(video)}\W?_?)?\W?{re.escape(name)}({suffixes})", re.IGNORECASE)
+    if near := [entry for entry in listed(raw) if flat.fullmatch(entry)]:
+        return [f"there is {raw / near[0]}: move it to {folder / name}{Path(near[0]).suffix}"]
+    if folder.is_dir():
+        return [f"in {folder} there is {some(listed(folder))}"]
+    if same := [entry for entry in listed(raw) if entry.casefold() == video.casefold()]:
+        return [f"there is {raw / same[0]}: write video_id as the folder is called"]
+    return [f"in {raw} there is {some(listed(raw))}"]
+
+
+def listed(folder: Path, stem: str | None = None) -> list[str]:
+    """Names of what is in a folder, of one stem if told, whatever its case."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [name for name in names if stem is None or Path(name).stem.casefold() == stem.casefold()]
+
+
+def some(names: list[str]) -> str:
+    return (
+        ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        or "nothing"
+    )
+
+
+def unknown(name: str) -> str:
+    """Why a file that almost has the right name is not taken."""
+    if Path(name).suffix.lower() in manifest.EXTENSIONS:
+        return "write clip_id as the file is called"
+    return f"its kind is not read; {' '.join(manifest.EXTENSIONS)} are"
+
+
+# ------------------------------------------------------------------------------------------ labels and splits
+
+
+def splits(used: list[manifest.Clip]) -> list[Finding]:
+    """Clips of each split; one without any stops everything."""
+    counts = Counter(clip.split for clip in used)
+    told = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
+    if empty := [split for split in SPLITS if not counts[split]]:
+        return [
+            Finding(
+                "error",
+                f"no usable clip in split {' or '.join(empty)} ({told}): give some rows that"
+                " mode",
+            )
+        ]
+    return [Finding("good", f"{len(used)} clips: {told}")]
+
+
+def classes(used: list[manifest.Clip], has0: str, one_sided: bool) -> list[Finding]:
+    """Clips of each class; training labels on one side of the two-class reading would make every model perfect."""
+    signs = Counter((clip.split, (clip.label > 0) - (clip.label < 0)) for clip in used)
+    counts = {name: sum(signs[split, sign] for split in SPLITS) for sign, name in SIGNS.items()}
+    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    found = [Finding("good", f"labels: {told}")]
+    first_high = 1 if has0 == "nonpositive_positive" else 0
+    for split in SPLITS:
+        sides = {sign >= first_high for sign in SIGNS if signs[split, sign]}
+        if len(sides) == 2 or not sides:
+            continue
+        lacking = has0.split("_")[0 if sides == {True} else 1]
+        if split != "train":
+            found.append(Finding("warning", f"no {lacking} clip in {split}: its Acc-2 says little"))
+            continue
+        least, most = min(clip.label for clip in used), max(clip.label for clip in used)
+        text = (
+            f"no {lacking} clip in {split} ({told}; labels from {least:g} to {most:g}): a constant answer is"
+            " always right.\n"
+            "    A label's sign is its class, with 0 for neutral. Shift other scales, 1 to 5 and classes 0 to 6 by"
+            " -3, and label_range with them;\n"
+            "    or set one_sided_labels: true for this data set, if it is meant"
+        )
+        return [*found, Finding("warning" if one_sided else "error", text)]
+    absent = [name for name, count in counts.items() if not count]
+    return found + [
+        Finding("warning", f"no clip is {name}: no model can learn that class") for name in absent
+    ]
+
+
+def annotation(used: list[manifest.Clip], unimodal_labels: bool | None) -> list[Finding]:
+    """What the label file says of text, audio and vision alone."""
+    columns = [column for letter, column in LABELS.items() if letter != "M"]
+    known = {
+        column: sum(getattr(clip, column) == getattr(clip, column) for clip in used) for column in columns
+    }
+    if not any(known.values()):
+        if unimodal_labels is False:
+            return []
+        return [
+            Finding(
+                "warning",
+                f"no unimodal labels ({', '.join(columns)}): MSC and MSI can't be told apart, and tables leave out"
+                " variants that need them, such as cmc_gt",
+            )
+        ]
+    told = ", ".join(f"{count} {column}" for column, count in known.items())
+    return [Finding("good", f"unimodal labels: {told}")]
+
+
+# ------------------------------------------------------------------------------------------ packages
+
+
+def extras(needs: Iterable[tuple[str, Mapping[str, str]]]) -> list[Finding]:
+    """Extractors whose optional packages are not installed.
+
+    Parameters
+    ----------
+    needs : iterable of (str, mapping)
+        Extractor, and of each package that it imports the command that installs it.
+    """
+    return [
+        Finding(
+            "error", f"the extractor {name} needs the package {package}, which is not installed: {command}"
+        )
+        for name, packages in needs
+        for package, command in packages.items()
+        if importlib.util.find_spec(package) is None
+    ]

@@ -1,0 +1,116 @@
+"""A data set judged before anything runs: all that label file, folders, config and installed packages tell."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cmc import hub
+from cmc.corpus import checks, manifest
+from cmc.corpus.checks import Finding
+from cmc.features import extractors
+from cmc.planning.config import PlanError
+from cmc.planning.data import DEMO, Data
+from cmc.planning.variants import Variants
+
+
+def stop(found: list[Finding], dataset: str) -> None:
+    """Raise PlanError with all that is wrong with a data set, if anything is."""
+    if errors := [finding for finding in found if finding.level == "error"]:
+        lines = "\n".join(f"  - {finding.text}" for finding in errors)
+        raise PlanError(f"The data set {dataset} can't be run:\n{lines}")
+
+
+def findings(config: Mapping[str, Any], data: Data, variants: Variants, dataset: str) -> list[Finding]:
+    """All that can be known of a data set before any job, errors first.
+
+    Reads its label file and lists its folders; opens no video.
+    """
+    found = [
+        *encoders(data, dataset, config["download"]),
+        *files_read(data, dataset),
+        *checks.extras(
+            (name, extractors.declared(name, "NEEDS")) for name, _ in data.extracted(dataset).values()
+        ),
+    ]
+    if data.setting(dataset, "source") == "features":
+        found += feature_file(data, variants, dataset)
+    elif dataset != DEMO:
+        found += label_file(config, data, dataset)
+    return sorted(found, key=lambda finding: ("error", "warning", "good").index(finding.level))
+
+
+def encoders(data: Data, dataset: str, download: bool) -> list[Finding]:
+    """Encoders that are not here, or can't be loaded."""
+    found = []
+    for modality, encoder in data.encoders_of(dataset).items():
+        place = f"datasets.{dataset}.text_encoder" if modality == "text" else f"features.{modality}"
+        try:
+            if problem := hub.problem(encoder):
+                found.append(Finding("error", f"{modality} encoder ({place}): {problem}"))
+            else:
+                found.append(Finding("good", f"{modality} encoder: {encoder}"))
+        except FileNotFoundError as error:
+            if download:
+                found.append(Finding("good", f"{modality} encoder: {encoder}, to be fetched"))
+            else:
+                found.append(Finding("error", f"it lacks its {modality} encoder ({place}): {error}"))
+    return found
+
+
+def files_read(data: Data, dataset: str) -> list[Finding]:
+    """Folders of files that other programs wrote, which extractors read, and that are not there."""
+    found = []
+    for modality, (name, _) in data.extracted(dataset).items():
+        folder = data.folder_read(dataset, modality)
+        if folder and not folder.is_dir():
+            suffix = extractors.declared(name, "READS")["suffix"].lstrip(".")
+            found.append(
+                Finding(
+                    "error",
+                    f"it lacks the files that {name} reads: looked for"
+                    f" {folder.resolve()}/<video>/<clip>.{suffix}.\n"
+                    f"    Put them there, or set features.{modality}.{name}.folder to where they are.",
+                )
+            )
+    return found
+
+
+def label_file(config: Mapping[str, Any], data: Data, dataset: str) -> list[Finding]:
+    """What the label file and the folders of videos tell."""
+    root = data.root(dataset)
+    if not manifest.label_file(root):
+        looked = f"looked for {' or '.join(manifest.LABEL_FILES)} in {root.resolve()}"
+        return [missing(data, dataset, "label file", f"{looked}, beside Raw/<video>/<clip>.mp4", "root")]
+    reads_videos = any(
+        data.folder_read(dataset, modality) is None
+        for modality in data.extracted(dataset)
+        if modality != "text"
+    )
+    try:
+        return checks.corpus(
+            data.manifest(dataset),
+            root=root,
+            label_range=data.setting(dataset, "label_range"),
+            has0=data.setting(dataset, "has0"),
+            max_share=config["quarantine"]["max_share"],
+            unimodal_labels=data.setting(dataset, "unimodal_labels"),
+            one_sided_labels=data.setting(dataset, "one_sided_labels", False),
+            where=(lambda clip: data.video_path(root, clip)) if reads_videos else None,
+        )
+    except manifest.ManifestError as error:
+        return [Finding("error", str(error))]
+
+
+def feature_file(data: Data, variants: Variants, dataset: str) -> list[Finding]:
+    """Whether an official feature file is there."""
+    path = data.features_file(dataset)
+    if not path.is_file():
+        return [missing(data, dataset, "feature file", f"looked for {path.resolve()}", "features_file")]
+    return [Finding("good", f"feature file: {path}, {path.stat().st_size / 1e6:.0f} MB")]
+
+
+def missing(data: Data, dataset: str, what: str, looked: str, setting: str) -> Finding:
+    """A file that is not there, where it was looked for, how one gets it and what to set."""
+    obtain = data.setting(dataset, "obtain")
+    lines = [f"it lacks its {what}: {looked}."] + [f"    {obtain}."] * bool(obtain)
+    lines.append(f"    Put it there, or set datasets.{dataset}.{setting} to where it is.")
+    return Finding("error", "\n".join(lines))

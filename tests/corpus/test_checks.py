@@ -1,0 +1,192 @@
+"""A label file and its videos, judged before anything runs: each mistake is named, with the way out."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from cmc.corpus import checks, manifest
+
+SPLITS = ["train"] * 6 + ["valid"] * 3 + ["test"] * 3
+VALUES = [-0.6, 0, 0.8] * 4
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Twelve clips of four videos, as they should be."""
+    write(tmp_path)
+    for number in range(12):
+        touch(tmp_path / f"Raw/v{number // 3}/{number:04d}.mp4")
+    return tmp_path
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def write(root, labels=VALUES, modes=SPLITS, clips=None, videos=None, annotated=True):
+    """A label file."""
+    clips = clips or [f"{number:04d}" for number in range(12)]
+    videos = videos or [f"v{number // 3}" for number in range(12)]
+    lines = ["video_id,clip_id,text,label,mode" + ",label_T,label_A,label_V" * annotated]
+    for video, clip, label, mode in zip(videos, clips, labels, modes, strict=True):
+        lines.append(f"{video},{clip},hello,{label},{mode}" + f",{label},{label},{label}" * annotated)
+    (root / "label.csv").write_text("\n".join(lines), encoding="utf-8")
+
+
+def judged(root, label_range=(-1, 1), has0="nonpositive_positive", max_share=0.05, **changes):
+    return checks.corpus(
+        manifest.read(root / "label.csv", label_range),
+        root=root,
+        label_range=label_range,
+        has0=has0,
+        max_share=max_share,
+        where=lambda clip: manifest.video_path(root, clip),
+        **changes,
+    )
+
+
+def told(findings, level):
+    return "\n".join(finding.text for finding in findings if finding.level == level)
+
+
+def test_a_good_data_set_is_told_in_numbers(root):
+    findings = judged(root)
+    assert {finding.level for finding in findings} == {"good"}
+    assert told(findings, "good").splitlines() == [
+        "12 clips: 6 train, 3 valid, 3 test",
+        "labels: 4 negative, 4 neutral, 4 positive",
+        "unimodal labels: 12 label_T, 12 label_A, 12 label_V",
+    ]
+
+
+def test_names_of_emotions_as_labels(root):
+    write(root, ["happy", "sad", "happy", "angry"] * 3, annotated=False)
+    error = told(judged(root), "error")
+    assert error.startswith("12 of 12 clips can't be used, more than the allowed share of 0.05")
+    assert "12  label 'happy' is no number (v0$_$0000)" in error
+    assert "labels are names: happy (6), sad (3), angry (3)" in error and "[-1, 1]" in error
+    assert "quarantine.csv" not in error  # there is none yet
+
+
+def test_reasons_are_grouped_and_the_most_frequent_comes_first(root):
+    write(root, [7, 8, *VALUES[2:]], modes=["training", *SPLITS[1:]])
+    assert "2 of 12 clips" in told(judged(root), "error")
+    lines = told(judged(root, max_share=0.5), "warning").splitlines()
+    assert [line.split()[0] for line in lines] == ["2", "1", "1"]
+
+
+def test_other_names_of_the_validation_split(root):
+    write(root, modes=["train"] * 6 + ["Val", "dev", "validation"] + ["test"] * 3)
+    assert "6 train, 3 valid, 3 test" in told(judged(root), "good")
+
+
+def test_a_split_without_clips(root):
+    write(root, modes=["train"] * 9 + ["test"] * 3)
+    assert "no usable clip in split valid (9 train, 0 valid, 3 test)" in told(judged(root), "error")
+
+
+@pytest.mark.parametrize(
+    ("there", "hint"),
+    [
+        ("Raw/v0/0001.rm", "0001.rm: its kind is not read; .mp4 .mkv"),
+        ("Raw/v0_0001.mp4", "v0_0001.mp4: move it to"),
+        ("Raw/0001.mp4", "0001.mp4: move it to"),
+        (None, "in .*v0 there is 0000.mp4, 0002.mp4"),
+    ],
+)
+def test_a_missing_video_and_what_lies_there_instead(root, there, hint):
+    (root / "Raw/v0/0001.mp4").unlink()
+    if there:
+        touch(root / there)
+    error = told(judged(root), "error")
+    assert "1 of 12 clips can't be used" in error
+    assert f"1  video is missing: {root}/Raw/v0/0001.mp4" in error
+    assert re.search(hint, error), error
+
+
+def test_no_video_at_all(root):
+    (root / "Raw").rename(root / "videos")
+    assert "there is no folder" in told(judged(root), "error")
+    touch(root / "Raw/other.mp4")
+    assert f"in {root}/Raw there is other.mp4" in told(judged(root), "error")
+
+
+def test_clip_ids_that_carry_the_extension(root):
+    write(root, clips=[f"{number:04d}.mp4" for number in range(12)])
+    assert "clip_id is '0000.mp4': leave .mp4 out" in told(judged(root), "error")
+
+
+@pytest.mark.parametrize("suffix", ".m4v .mpg .mpeg .3gp .mts .m2ts .ts .wmv .FLV .ogv".split())
+def test_other_kinds_of_video_are_found(root, suffix):
+    path = root / "Raw/v0/0001.mp4"
+    path.rename(path.with_suffix(suffix))
+    assert told(judged(root), "error") == ""
+    assert manifest.video_path(root, "v0$_$0001") == str(path.with_suffix(suffix))
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_that_look_the_same_are_the_same(root, forms):
+    inside, outside = (unicodedata.normalize(form, "é") for form in forms)
+    write(
+        root,
+        videos=[f"{inside}{number // 3}" for number in range(12)],
+        clips=[f"{inside}{n}" for n in range(12)],
+    )
+    for number in range(12):
+        touch(root / f"Raw/{outside}{number // 3}/{outside}{number}.mkv")
+    assert told(judged(root), "error") == ""
+    found = manifest.video_path(root, f"{inside}0$_${inside}0")
+    assert Path(found) == root / f"Raw/{outside}0/{outside}0.mkv"
+
+
+def test_a_file_that_came_later_is_found(root):
+    path = root / "Raw/v0/0001.mp4"
+    path.unlink()
+    assert manifest.video_path(root, "v0$_$0001") == str(path)
+    path.with_suffix(".mov").touch()
+    assert manifest.video_path(root, "v0$_$0001") == str(path.with_suffix(".mov"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "label_range", "has0", "lacking"),
+    [
+        ([0, 3, 6] * 4, (0, 6), "negative_nonnegative", "negative"),
+        ([1, 3, 5] * 4, (1, 5), "nonpositive_positive", "nonpositive"),
+        ([-1, 0, -1] * 4, (-1, 1), "nonpositive_positive", "positive"),
+    ],
+)
+def test_labels_on_one_side_are_refused_unless_that_is_meant(root, labels, label_range, has0, lacking):
+    write(root, labels)
+    error = told(judged(root, label_range, has0), "error")
+    assert f"no {lacking} clip in train" in error and "one_sided_labels: true" in error
+    least, most = min(labels), max(labels)
+    assert f"labels from {least:g} to {most:g}" in error and "Shift other scales" in error
+    meant = judged(root, label_range, has0, one_sided_labels=True)
+    assert told(meant, "error") == "" and f"no {lacking} clip in train" in told(meant, "warning")
+
+
+def test_a_class_that_no_clip_has_and_a_side_that_a_split_lacks(root):
+    write(root, [-1, 1, 1] * 2 + [-1, 1, -1] + [1, 1, 1])
+    warning = told(judged(root), "warning")
+    assert "no clip is neutral" in warning
+    assert "no nonpositive clip in test: its Acc-2 says little" in warning
+    assert told(judged(root), "error") == ""
+
+
+def test_unimodal_labels_that_are_not_there(root):
+    write(root, annotated=False)
+    assert "no unimodal labels (label_T, label_A, label_V)" in told(judged(root), "warning")
+    assert told(judged(root, unimodal_labels=False), "warning") == ""
+
+
+def test_packages_that_extractors_need():
+    needs = [("one", {"json": "pip install json"}), ("two", {"no_such_package": "pip install it"})]
+    [finding] = checks.extras(needs)
+    assert finding.level == "error"
+    assert (
+        finding.text
+        == "the extractor two needs the package no_such_package, which is not installed: pip install it"
+    )

@@ -1,0 +1,31 @@
+# What was asked for is judged before any job: targets that nothing makes, data sets that can't be run. It comes last,
+# since it asks all rules.
+
+from snakemake.cli import get_argument_parser
+from snakemake.io import strip_wildcard_constraints
+
+from cmc.planning import check, targets
+
+
+def products():
+    """What there is of every data set, in the order of its way through the rules."""
+    outputs = [file for rule in workflow.rules for file in rule.output]
+    files = list(map(strip_wildcard_constraints, outputs))
+    names = [f.removeprefix("results/{dataset}/") for f in files if "{dataset}" in f]
+    whole = [name for name in names if "/" not in name and "{modality}" not in name]
+    known = {"table": config["tables"], "split": SCORED_IN}
+    return list(dict.fromkeys(one for name in whole for one in expand(name, **known)))
+
+
+def is_made(target):
+    exists = workflow.is_rule(target) or os.path.exists(target)
+    return exists or any(rule.is_producer(target) for rule in workflow.rules)
+
+
+if workflow.is_main_process:
+    asked = get_argument_parser().parse_known_args(sys.argv[1:])[0]
+    wanted = asked.targets or []
+    if not asked.unlock:
+        for dataset in targets.datasets(wanted, config["datasets"]):
+            check.stop(check.findings(config, data, variants, dataset), dataset)
+        targets.check(wanted, is_made, products())
