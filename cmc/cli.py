@@ -63,8 +63,8 @@ def checked(datasets: Sequence[str], files: Sequence[Path]) -> int:
     configs.check(config)
     data = Data(config)
     variants = Variants(config, data)
-    if unknown := [name for name in datasets if name not in config["datasets"]]:
-        targets.datasets([f"results/{unknown[0]}/"], config["datasets"])
+    for name in datasets:
+        targets.check_dataset(name, config["datasets"])
     broken = False
     for name in datasets or [name for name in config["datasets"] if name != DEMO]:
         print(f"{name}")

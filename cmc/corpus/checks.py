@@ -211,8 +211,7 @@ def splits(used: list[manifest.Clip]) -> list[Finding]:
         return [
             Finding(
                 "error",
-                f"no usable clip in split {' or '.join(empty)} ({told}): give some rows that"
-                " mode",
+                f"no usable clip in split {' or '.join(empty)} ({told}): mode must name it in some rows",
             )
         ]
     return [Finding("good", f"{len(used)} clips: {told}")]

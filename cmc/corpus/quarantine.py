@@ -34,7 +34,7 @@ def read(path: str | Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def check(refused: pd.DataFrame, used: Iterable[str], max_share: float, path: str | Path) -> None:
+def check(refused: pd.DataFrame, used: Iterable[str], max_share: float, where: str | Path) -> None:
     """Raise QuarantineError if too many clips are lost.
 
     Parameters
@@ -46,8 +46,8 @@ def check(refused: pd.DataFrame, used: Iterable[str], max_share: float, path: st
         The clips that can be used.
     max_share : float
         Of all clips, in [0, 1], that may be lost.
-    path : path
-        Of the list, for the message.
+    where : str or path
+        Where each is listed, for the message.
     """
     used = set(used)
     lost = refused[~refused["clip_id"].isin(used)]
@@ -57,12 +57,12 @@ def check(refused: pd.DataFrame, used: Iterable[str], max_share: float, path: st
         raise QuarantineError(
             f"{count} of {total} clips can't be used, more than the allowed share of {max_share:g}:\n"
             + "\n".join(f"{number:6} {reason}" for reason, number in reasons.items())
-            + f"\nEach is listed in {path}. Mend the data, or raise quarantine.max_share in the config."
+            + f"\nEach is listed in {where}. Mend the data, or raise quarantine.max_share in the config."
         )
 
 
-def check_splits(filled: Iterable[str], path: str | Path) -> None:
+def check_splits(filled: Iterable[str], where: str | Path) -> None:
     """Raise QuarantineError if a split is left without clips."""
     have = set(filled)
     if empty := [split for split in SPLITS if split not in have]:
-        raise QuarantineError(f"no usable clip in split {' or '.join(empty)}; see {path}")
+        raise QuarantineError(f"no usable clip in split {' or '.join(empty)}; see {where}")

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -28,6 +28,8 @@ PUBLISHED = {  # SHA-256 (from MMSA's README) -> name
     "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f": "SIMS unaligned_39",
 }
 DTYPES = {"text": "float16", "audio": "float32", "vision": "float32"}  # pixels don't fit float16
+SPECIAL = ("[CLS]", "[SEP]")
+SHOWN = 3  # names in a message
 UNIMODAL = {letter: f"regression_labels_{letter}" for letter in "TAV"}
 INPUT_IDS, ATTENTION_MASK = 0, 1  # rows of text_bert
 MOST_TEXT = 1 << 26  # characters of a split's transcripts or ids; CMU-MOSEI's have a tenth of that
@@ -48,6 +50,7 @@ def import_features(
     max_share: float,
     encoder: Mapping | None = None,
     modalities: Iterable[str] = MODALITIES,
+    trained_by: Sequence[str] = (),
 ) -> None:
     """Write the splits train, valid and test of an official feature file as one of ours.
 
@@ -77,12 +80,15 @@ def import_features(
         warning and stands as `doubt` in the settings of the text.
     modalities : iterable of str
         Those to take, text among them; the file need not have the others.
+    trained_by : sequence of str
+        Variants that finetune the text encoder. If there are any, one that can't have made the text is an error.
 
     Raises
     ------
     OfficialError
         If the file can't be read, is no such pickle, names anything beyond arrays and plain containers, or lacks
-        a split or key. Neither output is touched.
+        a split or key; or if the text encoder that is to be finetuned has another width or vocabulary than the
+        file's text.
     QuarantineError
         If more clips than allowed can't be used, or a split is left without clips. The CSV is written.
     """
@@ -94,6 +100,11 @@ def import_features(
             split = Split(path, name, splits.pop(name), modalities, release)
             add(writer, split, recipe, label_range, result, tokens)
         result.check(max_share, quarantine_out)
+        if tokens and trained_by and (misfit := tokens.misfit()):
+            raise OfficialError(
+                f"{path}: {misfit} It is to be finetuned (by {', '.join(trained_by[:SHOWN])}): set text_encoder to"
+                " the one that made the file's text, or finetune.train_text_encoder to false"
+            )
         if tokens and (doubt := tokens.doubt()):
             log.warning("%s", doubt)
             writer.add_settings("text", doubt=doubt)
@@ -345,8 +356,9 @@ class Result:
         """Write the quarantine; QuarantineError if too much is lost."""
         refused = pd.DataFrame(self.refused, columns=quarantine.COLUMNS, dtype=str)
         quarantine.write(refused, path)
-        quarantine.check(refused, self.clips, max_share, path)
-        quarantine.check_splits((clip.split for clip in self.clips.values()), path)
+        # not the list: a job that fails loses what it has written, all but its log
+        quarantine.check(refused, self.clips, max_share, "the job's log")
+        quarantine.check_splits((clip.split for clip in self.clips.values()), "the job's log")
 
 
 @dataclass
@@ -377,11 +389,16 @@ class Tokens:
             if odd:
                 self.odd.setdefault(what, []).append((clip, int(number)))
 
-    def doubt(self) -> str:
-        """Why this may be the wrong encoder; "" if nothing says so."""
+    def misfit(self) -> str:
+        """Why this can't be the encoder: what is odd but for the special tokens; "" if nothing is."""
+        return self.doubt({what for what in self.odd if not any(token in what for token in SPECIAL)})
+
+    def doubt(self, which: Collection[str] | None = None) -> str:
+        """Why this may be the wrong encoder, of all that is odd or `which`; "" if nothing says so."""
         found = [
             f"{len(clips)} of {self.clips} clips {what} ({clips[0][0]}: {clips[0][1]})"
             for what, clips in self.odd.items()
+            if which is None or what in which
         ]
         encoder = self.encoder["encoder"]
         return (

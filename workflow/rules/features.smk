@@ -176,6 +176,7 @@ rule import_features:
         mem_mb=growing(3000),
         runtime=growing(60),
         max_share=MAX_SHARE,
+        trained_by=lambda w: " ".join(variants.trains_text(w.dataset)),
     params:
         code=code("exchange/official"),
         label_range=lambda w: data.setting(w.dataset, "label_range"),

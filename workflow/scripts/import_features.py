@@ -16,4 +16,5 @@ official.import_features(
     max_share=float(snakemake.resources.max_share),
     encoder=json.loads(Path(source.encoder).read_text()),
     modalities=snakemake.params.modalities,
+    trained_by=snakemake.resources.trained_by.split(),
 )
