@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 TEXT_DOMINANCE = 0.7  # mean router weight: the other experts hardly have a say
 SETTLED_EPOCH = 20  # pseudo labels ought to rest from here on
 FLIP_LIMIT = 0.01  # share of hard labels flipped in an epoch
+FEWEST_CLIPS = 10  # of MSC and MSI each, for their gap to say anything
 GAP_LIMIT = 25.0  # points of Acc-2 between clips whose modalities agree and those whose don't
 
 
@@ -28,7 +29,8 @@ def measure(scores: Mapping, variant: str, pretraining: Sequence[Mapping]) -> li
         `unknown` says why), threshold, worrying (value > threshold; None if unknown).
     """
     subsets = scores["models"][variant]
-    gap = 100 * (subsets["msc"]["acc2"] - subsets["msi"]["acc2"]) if "msc" in subsets else math.nan
+    fewest = min(subsets["msc"]["n"], subsets["msi"]["n"]) if "msc" in subsets else 0
+    gap = 100 * (subsets["msc"]["acc2"] - subsets["msi"]["acc2"]) if fewest >= FEWEST_CLIPS else math.nan
     return [
         signature(
             "text_dominance",
@@ -52,7 +54,7 @@ def measure(scores: Mapping, variant: str, pretraining: Sequence[Mapping]) -> li
             "points",
             gap,
             GAP_LIMIT,
-            "no MSC and MSI clips to compare",
+            f"{fewest} clips in the smaller of MSC and MSI" if fewest else "no MSC and MSI clips to compare",
         ),
     ]
 

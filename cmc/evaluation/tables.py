@@ -15,6 +15,7 @@ TEST_SUBSETS = ("test", "msc", "msi")
 PUBLISHED_METRICS = ("acc2", "f1")
 HEADINGS = dict(zip(METRICS, ("Acc-2", "F1", "Acc-2 Non0", "F1 Non0", "Acc-3", "F1-3"), strict=True))
 ABSENT = "-"
+FEWEST_CLIPS = 10  # of fewer, no percentages are given
 PERCENT, DECIMALS = 100, 2
 
 
@@ -126,7 +127,8 @@ def table(metrics: Sequence[Mapping], published: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         model, subset, n (clips), seeds, then {metric}_mean and {metric}_std (sample standard deviation, NaN
-        for one seed) and published_acc2, published_f1, all in percent with two decimals. Rows: variants as
+        for one seed) and published_acc2, published_f1, all in percent with two decimals; NaN for less than
+        `FEWEST_CLIPS` clips, of which each is worth more than ten points. Rows: variants as
         they first come, text, audio, vision, majority; within each test, msc, msi. Baselines are those
         of the first variant, since each variant may pretrain its own.
 
@@ -162,6 +164,9 @@ def cells(results: pd.DataFrame) -> pd.DataFrame:
             _number(mean) + (f" ± {spread:.2f}" if np.isfinite(spread) else "")
             for mean, spread in zip(results[f"{name}_mean"], results[f"{name}_std"], strict=True)
         ]
+        if name == METRICS[0]:
+            few = results["n"] < FEWEST_CLIPS
+            shown[heading] = np.where(few, f"n < {FEWEST_CLIPS}", shown[heading])
         if name in PUBLISHED_METRICS and results[f"published_{name}"].notna().any():
             shown[f"{heading} published"] = results[f"published_{name}"].map(_number)
     return pd.DataFrame(shown)
@@ -227,6 +232,8 @@ def _row(runs: pd.DataFrame, published: dict[str, float]) -> dict:
         raise ValueError(f"seeds of {model} on {subset} differ in their number of clips: {counts}")
     percent = PERCENT * runs[list(METRICS)].astype(np.float64)
     row = {"model": model, "subset": subset, "n": int(runs["n"].iloc[0]), "seeds": len(runs)}
+    if row["n"] < FEWEST_CLIPS:
+        percent[:] = np.nan
     for name in METRICS:
         row[f"{name}_mean"] = round(float(percent[name].mean()), DECIMALS)
         row[f"{name}_std"] = round(float(percent[name].std(ddof=1)), DECIMALS)

@@ -17,7 +17,7 @@ from cmc.features.contract import Features, Unusable
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 5.0
 # Figures of quality that extraction.csv holds of every clip; an extractor may give others, which follow.
-QUALITY = ["seconds", "frames", "faces", "voiced", "silence", "clipping", "tokens"]
+QUALITY = ["seconds", "frames", "faces", "face_pixels", "voiced", "silence", "clipping", "tokens", "unknown"]
 
 
 def shard(
@@ -174,8 +174,9 @@ def list_quality(
         What `shard` wrote, of every modality.
     out : path
         CSV to write, a row a clip in the manifest's order: clip_id, split; seconds of sound, or of pictures if
-        there is none; frames of video looked at, the share of them with a face; the shares of sound, all channels
-        averaged, that are voiced, silent and clipped; tokens; cpu_seconds of all modalities. What could not be
+        there is none; frames of video looked at, the share of them with a face, the median height of these in
+        pixels; the shares of sound, all channels averaged, that are voiced, silent and clipped; tokens, the share
+        of them that the text encoder does not know; cpu_seconds of all modalities. What could not be
         found out is empty.
     """
     table = read_csv(manifest)[["clip_id", "split"]].set_index("clip_id")
@@ -190,6 +191,12 @@ def list_quality(
     table = table.astype({"frames": "Int64", "tokens": "Int64"}).round(4)
     with files.whole(out) as partial:
         table.to_csv(partial, lineterminator="\n")
+
+
+def read_quality(path: str | Path) -> pd.DataFrame:
+    """Read what `list_quality` wrote: ids and splits are text, all else numbers, NaN where nothing is known."""
+    table = read_csv(path)
+    return read_csv(path, [name for name in table if name not in ("clip_id", "split")])
 
 
 def read_csv(path: str | Path, numbers: Sequence[str] = ()) -> pd.DataFrame:

@@ -1,6 +1,5 @@
-"""What is in a data set: its feature file and quarantine counted, per split, and what should make one wary."""
+"""What is in a data set: its feature file and quarantine counted, per split."""
 
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations, pairwise
@@ -11,11 +10,9 @@ import numpy as np
 import pandas as pd
 
 from cmc import LABELS, MODALITIES, SPLITS, files
-from cmc.corpus import consistency, quarantine
+from cmc.corpus import consistency
 from cmc.features import store
 from cmc.labels import CLASSES, polarity
-
-log = logging.getLogger(__name__)
 
 COLUMNS = ["section", "split", "name", "value"]
 ALL = "all"  # the splits together
@@ -23,7 +20,6 @@ FRAMES = ("audio", "vision")  # modalities whose rows may hold nothing; a token 
 BLOCK = 1 << 14  # rows of a modality read at once
 MOST_STEPS, BINS = 50, 20  # labels of more different values are counted in bins
 DECIMALS = 4
-SHOWN = 20  # names in a message
 SHOWN_ROWS = 100  # of a table on the page; the CSV has all
 VARYING = re.compile(  # parts of a reason that differ from clip to clip: quoted texts, numbers
     r"""(?<!\w)(?P<quote>['"]).*?(?P=quote)(?!\w)|(?<!\w)[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?!\w)"""
@@ -34,34 +30,24 @@ Count = tuple[str, object]  # name, value
 
 
 def write(
-    features: str | Path,
-    refused: str | Path,
-    csv: str | Path,
-    markdown: str | Path,
-    *,
-    dataset: str,
-    published: Mapping[str, int] | None = None,
+    table: pd.DataFrame, csv: str | Path, markdown: str | Path, dataset: str, concerns: Iterable[str]
 ) -> None:
-    """Write the summary as CSV and as a page for people; what is worrying goes to the log too.
+    """Write the summary as CSV and as a page for people.
 
     Parameters
     ----------
-    features, refused : path
-        The data set's feature file and quarantine.
+    table : DataFrame
+        See `summarise`.
     csv, markdown : path
-        Files to write: the table of `summarise`, the page of `page`.
+        Files to write: the table, the page of `page`.
     dataset : str
         Name, for the page's title.
-    published : mapping, optional
-        Split -> clips that the data set's authors count.
+    concerns : iterable of str
+        What should make one wary, a sentence or two each.
     """
-    with store.Reader(features) as reader:
-        table = summarise(reader, quarantine.read(refused), published)
-    for concern in concerns(table):
-        log.warning("%s", concern)
     with files.whole(csv) as partial:
         table.to_csv(partial, index=False, lineterminator="\n")
-    files.write_text(markdown, page(table, dataset))
+    files.write_text(markdown, page(table, dataset, concerns))
 
 
 def summarise(
@@ -306,31 +292,8 @@ def kind(reason: str) -> str:
 # ------------------------------------------------------------------------------------------ for people
 
 
-def concerns(table: pd.DataFrame) -> list[str]:
-    """What should make one wary, a sentence each: token ids that can't be the text encoder's, shared source
-    videos, counts that aren't the published ones."""
-    doubts = (table["section"] == "features") & table["name"].str.endswith(" doubt")
-    found = table.loc[doubts, "value"].tolist()
-    shared = table.loc[(table["section"] == "shared_videos") & (table["split"] == ALL), "name"].tolist()
-    if shared:
-        names = ", ".join(shared[:SHOWN]) + (f" and {len(shared) - SHOWN} more" * (len(shared) > SHOWN))
-        found.append(
-            f"Source videos in more than one split: {len(shared)} ({names}). What a model learns of a speaker or "
-            "a scene in training may help it in the test."
-        )
-    clips = table[table["section"] == "clips"].set_index(["split", "name"])["value"]
-    for split in SPLITS:
-        if clips.get((split, "difference"), "0") != "0":
-            found.append(
-                f"Clips in {split}: {clips[split, 'clips']}; published are {clips[split, 'published']} "
-                f"(difference {clips[split, 'difference']}). The quarantine holds {clips[ALL, 'quarantined']}, "
-                "of all splits."
-            )
-    return found
-
-
-def page(table: pd.DataFrame, dataset: str) -> str:
-    """The table of `summarise` as Markdown."""
+def page(table: pd.DataFrame, dataset: str, concerns: Iterable[str] = ()) -> str:
+    """The table of `summarise` as Markdown, under what should make one wary."""
     sections = {
         "Clips": by_split(table, "clips"),
         "Features": crossed(table, "features"),
@@ -344,7 +307,7 @@ def page(table: pd.DataFrame, dataset: str) -> str:
         "Source videos in more than one split: their clips": by_split(table, "shared_videos"),
         "Quarantine: entries by stage and reason": by_split(table, "quarantine"),
     }
-    parts = [f"# {escaped(dataset)}", "\n".join(f"- **{escaped(concern)}**" for concern in concerns(table))]
+    parts = [f"# {escaped(dataset)}", "\n".join(f"- **{escaped(concern)}**" for concern in concerns)]
     notes = table.loc[(table["section"] == "no_subset") & (table["split"] == ALL), "value"]
     for title, frame in sections.items():
         if len(frame):

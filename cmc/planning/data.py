@@ -153,6 +153,10 @@ class Data:
         """What the extraction of each shard of every modality cost."""
         return [path for modality in MODALITIES for path in self.shard_files(dataset, modality, ".costs.csv")]
 
+    def quality_file(self, dataset: str) -> str | list[str]:
+        """What extraction found out of each clip; [] of features that were not extracted here."""
+        return f"results/{dataset}/extraction.csv" if self.setting(dataset, "source") == "raw" else []
+
     # ------------------------------------------------------------------------------------------ files of clips
 
     def folder_read(self, dataset: str, modality: str) -> Path | None:

@@ -19,6 +19,7 @@ from matplotlib.patches import Patch
 from sklearn.metrics import confusion_matrix
 
 from cmc import files
+from cmc.evaluation import warnings
 from cmc.evaluation.tables import cells, model_logits, routed
 from cmc.labels import CLASSES
 
@@ -74,6 +75,7 @@ def write(
     pretrained: Sequence[str | Path],
     finetuned: Sequence[str | Path],
     quarantine: str | Path,
+    warned: str | Path,
 ) -> None:
     """Write the report of a data set's files; see `render`.
 
@@ -82,8 +84,8 @@ def write(
     out : path
         HTML file.
     dataset, variant : str
-    table, quarantine : path
-        The data set's table and quarantine list.
+    table, quarantine, warned : path
+        The data set's table, quarantine list and warnings.
     predictions, metrics, pretrained, finetuned : sequence of path
         Predictions, metrics and the checkpoints of both stages, one a seed and in the same order. Of a
         checkpoint only the JSON beside it is read.
@@ -102,6 +104,7 @@ def write(
         ],
         [json.loads(Path(path).read_text())["signatures"] for path in metrics],
         pd.read_csv(quarantine, dtype=str, keep_default_na=False),
+        [f"{one.what}. {one.advice}." for one in warnings.read(warned)],
         _settings(first, second),
         variant,
     )
@@ -115,6 +118,7 @@ def render(
     histories: Sequence[Mapping],
     signatures: Sequence[Sequence[Mapping]],
     quarantine: pd.DataFrame,
+    warned: Sequence[str],
     settings: Mapping,
     variant: str = "cmc",
 ) -> str:
@@ -137,6 +141,8 @@ def render(
         One a seed: its failure signatures, see `cmc.evaluation.signatures.measure`.
     quarantine : DataFrame
         Clips left out, with whatever columns tell why.
+    warned : sequence of str
+        What should make one wary, a sentence or two each.
     settings : mapping
         What the run was made with; nested mappings become dotted names.
     variant : str
@@ -182,6 +188,7 @@ def render(
         classes=CLASSES,
         colours=COLOURS,
         quarantine=quarantine.fillna(""),
+        warned=warned,
         settings=dict(_flat(settings)),
         **figures,
     )
@@ -204,7 +211,7 @@ def consistency_figure(table: pd.DataFrame) -> Markup | None:
     """Acc-2 of each model on MSC and MSI with its spread over seeds; None where there are no subsets."""
     rows = {subset: table[table["subset"] == subset].set_index("model") for subset in ("msc", "msi")}
     models = list(rows["msc"].index)[::-1]  # first model on top
-    if not models:
+    if not pd.concat(rows.values())["acc2_mean"].notna().any():
         return None
     figure, axes = _panel(height=0.8 + 0.5 * len(models))
     thickness = 0.38
@@ -308,6 +315,8 @@ def _headline(table: pd.DataFrame, variant: str) -> str:
     constant = _mean(table, "majority", "test", "acc2_mean")
     against = f" Always saying the majority class gives {constant:.2f} %." if np.isfinite(constant) else ""
     clips, seeds = _count(int(row["Clips"]), "test clip"), _count(int(row["Seeds"]), "seed")
+    if row["Acc-2"].startswith("n <"):
+        return f"{clips} are too few for percentages: read the predictions themselves."
     return f"{variant} reaches an Acc-2 of {row['Acc-2']} % on {clips}, {seeds}.{against}"
 
 

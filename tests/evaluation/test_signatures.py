@@ -3,8 +3,9 @@ import pytest
 from cmc.evaluation import signatures
 
 
-def measured(text_weight=0.5, msc=0.8, msi=0.7, epochs=(), **changes):
-    subsets = {name: {"acc2": value} for name, value in (("msc", msc), ("msi", msi)) if value is not None}
+def measured(text_weight=0.5, msc=0.8, msi=0.7, epochs=(), n=10):
+    given = {name: value for name, value in (("msc", msc), ("msi", msi)) if value is not None}
+    subsets = {name: {"acc2": value, "n": n} for name, value in given.items()}
     weights = {"text": text_weight, "audio": 0.1} if text_weight is not None else {"audio": 1.0}
     found = signatures.measure({"models": {"x": subsets}, "router_weights": weights}, "x", epochs)
     return {one["name"]: one for one in found}
@@ -27,6 +28,7 @@ def history(epochs, text=0.0, audio=0.0):
         ({"msc": 0.9, "msi": 0.64}, "consistency_gap", 26, True),
         ({"msc": 0.64, "msi": 0.9}, "consistency_gap", -26, False),
         ({"msc": None, "msi": None}, "consistency_gap", None, None),
+        ({"msc": 1.0, "msi": 0.0, "n": 9}, "consistency_gap", None, None),
     ],
 )
 def test_signatures(case, name, value, worrying):

@@ -161,7 +161,7 @@ def test_quality_of_each_clip(tmp_path):
         return Features(np.zeros((3, 2), np.float32), times=np.arange(3.0), quality=quality)
 
     def film(seconds):
-        quality = {"seconds": seconds, "frames": 9, "faces": 1.0}
+        quality = {"seconds": seconds, "frames": 9, "faces": 1.0, "face_pixels": 120.0}
         return Features(np.zeros((3, 2), np.float32), times=np.arange(3.0), quality=quality)
 
     manifest_of(tmp_path, {"b": "train", "a": "valid", "0": "test"})
@@ -175,10 +175,10 @@ def test_quality_of_each_clip(tmp_path):
     extract.list_quality(tmp_path / "manifest.csv", shards, costs, tmp_path / "extraction.csv")
     lines = (tmp_path / "extraction.csv").read_text().splitlines()
     assert [line.rsplit(",", 1)[0] for line in lines] == [
-        "clip_id,split,seconds,frames,faces,voiced,silence,clipping,tokens",
-        "b,train,4.9,9,1.0,,,,",
-        "a,valid,2.0,9,1.0,0.5123,0.0,0.0,",
-        "0,test,1.0,,,0.5123,0.0,0.0,",
+        "clip_id,split,seconds,frames,faces,face_pixels,voiced,silence,clipping,tokens,unknown",
+        "b,train,4.9,9,1.0,120.0,,,,,",
+        "a,valid,2.0,9,1.0,120.0,0.5123,0.0,0.0,,",
+        "0,test,1.0,,,,0.5123,0.0,0.0,,",
     ]
     assert all(0 <= float(line.rsplit(",", 1)[1]) < 1 for line in lines[1:])
 

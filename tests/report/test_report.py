@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from cmc import MODALITIES
-from cmc.evaluation import signatures, tables
+from cmc.evaluation import signatures, tables, warnings
+from cmc.evaluation.warnings import Warned
 from cmc.labels import CLASSES
 from cmc.metrics import METRICS
 from cmc.report import page
@@ -90,7 +91,7 @@ def fake_history(epochs=3, flips=0.1):
 
 def fake_signatures(text_weight=0.5):
     """Of one seed whose stage 1 was short."""
-    subsets = {"msc": {"acc2": 0.8}, "msi": {"acc2": 0.7}}
+    subsets = {"msc": {"acc2": 0.8, "n": 20}, "msi": {"acc2": 0.7, "n": 20}}
     scores = {"models": {"cmc": subsets}, "router_weights": {"text": text_weight}}
     return signatures.measure(scores, "cmc", fake_history()["pretrain"])
 
@@ -103,6 +104,7 @@ def render(**changes):
         "histories": [fake_history(), fake_history()],
         "signatures": [fake_signatures(), fake_signatures()],
         "quarantine": pd.DataFrame({"clip_id": ["c99"], "reason": ["no face"]}),
+        "warned": ["24 of 59 clips have no sound. Look at them."],
         "settings": {"seeds": [1, 2], "pretrain": {"epochs": 100, "bert": {"frozen": True}}},
     }
     return page.render(**(arguments | changes))
@@ -119,7 +121,7 @@ def test_every_part_is_there(html):
     assert "cmc reaches an Acc-2 of 75.00 ± 0.00 % on 12 test clips, 2 seeds." in page.text
     for part in ("Results", "Failure signatures", "Confusion", "Learning curves", "Quarantine", "Settings"):
         assert part in page.text
-    assert "no face" in page.text
+    assert "no face" in page.text and "24 of 59 clips have no sound. Look at them." in page.text
     assert "pretrain.bert.frozen" in page.text
 
 
@@ -261,7 +263,10 @@ def test_write_reads_what_the_stages_wrote(tmp_path):
             facts = {"recipe": recipe, "history": fake_history()[stage], "versions": {"torch": "2.13.0"}}
             paths[key].append(tmp_path / f"{stage}{seed}.safetensors")
             paths[key][-1].with_suffix(".json").write_text(json.dumps(facts))
-    files = paths | {name: tmp_path / f"{name}.csv" for name in ("table", "quarantine")}
+    files = paths | {name: tmp_path / f"{name}.csv" for name in ("table", "quarantine", "warned")}
+    warnings.write(
+        [Warned("audio", "24 of 59 clips have no sound", 0.4, 0.01, "Look at them")], files["warned"]
+    )
     page.write(tmp_path / "report.html", dataset="demo", variant="cmc", **files)
     written = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not list(tmp_path.glob("*partial*"))

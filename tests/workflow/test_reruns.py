@@ -12,9 +12,9 @@ from small_run import MINE, ONE_EPOCH, ROOT, edited, merged, planned, snakemake
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 MINE_CONFIG = ONE_EPOCH | {"seeds": [1], "features": {"shards": {"text": 4, "audio": 4, "vision": 4}}}
 GROUPS = {
-    "features": ["quarantine", "features", "consistency", "training"],
+    "features": ["quarantine", "features", "summary", "consistency", "training"],
     "training": ["pretrain", "finetune", "evaluate", "results"],
-    "results": ["table", "report", "provenance"],
+    "results": ["warnings", "table", "report", "provenance"],
 }
 STAGE2_MODEL = ("fusion", "router", "top_k", "temperature")
 

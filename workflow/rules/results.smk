@@ -5,16 +5,18 @@ rule summary:
     input:
         features="results/{dataset}/features.h5",
         quarantine="results/{dataset}/quarantine.csv",
+        extraction=lambda w: data.quality_file(w.dataset),
     output:
         csv="results/{dataset}/summary.csv",
         markdown="results/{dataset}/summary.md",
+        warnings="results/{dataset}/data_warnings.csv",
     log:
         "results/{dataset}/logs/summary.log",
     resources:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        code=code("features/summary"),
+        code=code("features/summary", "evaluation/warnings"),
         published=lambda w: data.setting(w.dataset, "published_clips"),
     script:
         "../scripts/summary.py"
@@ -85,8 +87,27 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
+rule warnings:
+    input:
+        data="results/{dataset}/data_warnings.csv",
+        metrics=of_first_variant("metrics.json"),
+        predictions=of_first_variant("predictions.csv"),
+    output:
+        "results/{dataset}/warnings.csv",
+    log:
+        "results/{dataset}/logs/warnings.log",
+    localrule: True
+    params:
+        code=code("evaluation/warnings"),
+    script:
+        "../scripts/warnings.py"
+
+
 rule table:
     input:
+        warnings=lambda w: (
+            f"results/{w.dataset}/warnings.csv" if w.table == "table" else []
+        ),
         metrics=lambda w: expand(
             "results/{{dataset}}/{variant}/seed{seed}/metrics.json",
             variant=variants.of_table(w.dataset, w.table),
@@ -119,6 +140,7 @@ rule report:
         ],
         finetuned=of_first_variant("finetune.safetensors"),
         quarantine="results/{dataset}/quarantine.csv",
+        warned="results/{dataset}/warnings.csv",
         template=str(PACKAGE / "report/page.html.j2"),
     output:
         report(

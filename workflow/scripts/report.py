@@ -15,4 +15,5 @@ page.write(
     pretrained=source.pretrained,
     finetuned=source.finetuned,
     quarantine=source.quarantine,
+    warned=source.warned,
 )

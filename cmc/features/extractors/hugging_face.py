@@ -110,8 +110,13 @@ class HuggingFace:
             states = self._states([token_ids[i] for i in chosen])
             for i, values in zip(chosen, states, strict=True):
                 ids = np.array(token_ids[i], np.int32)
-                encoded[i] = Features(values, token_ids=ids, quality={"tokens": len(ids)})
+                encoded[i] = Features(values, token_ids=ids, quality=self._quality(ids, special))
         return encoded
+
+    def _quality(self, ids: np.ndarray, special: int) -> dict[str, float]:
+        """Tokens, and the share of those of the text itself that stand for what the vocabulary lacks."""
+        unknown = np.count_nonzero(ids == self._tokenizer.unk_token_id) / (len(ids) - special)
+        return {"tokens": len(ids), "unknown": unknown}
 
     def _states(self, token_ids: list[list[int]]) -> list[np.ndarray]:
         """Hidden states (tokens, hidden), float32, of each sequence of one batch."""

@@ -71,6 +71,11 @@ class Detection:
         return np.concatenate([self.points[:, :2].min(axis=0), self.points[:, :2].max(axis=0)])
 
     @property
+    def height(self) -> float:
+        """In pixels."""
+        return float(np.ptp(self.points[:, 1]))
+
+    @property
     def area(self) -> float:
         return float(np.ptp(self.points[:, :2], axis=0).prod())
 
@@ -171,24 +176,32 @@ class MediaPipe:
             No face in any frame; and see `frames` in `cmc.features.media`, for "active" also `sound`.
         """
         times: list[float] = []
-        values = (self._largest if self.settings["speaker"] == "largest" else self._active)(path, times)
+        heights: list[float] = []
+        choose = self._largest if self.settings["speaker"] == "largest" else self._active
+        values = choose(path, times, heights)
         found = ~np.isnan(values[:, 0])
         if not found.any():
             raise Unusable(f"no face in any of {len(times)} frames")
         figures = {"seconds": times[-1], "frames": len(times), "faces": float(found.mean())}
+        figures["face_pixels"] = float(np.median(heights))
         return Features(values, times=np.array(times), quality=figures)
 
-    def _largest(self, path: str | Path, times: list[float]) -> np.ndarray:
-        """Features (frames, 1492) of the largest face in each frame, whose times are appended to `times`."""
+    def _largest(self, path: str | Path, times: list[float], heights: list[float]) -> np.ndarray:
+        """Features (frames, 1492) of the largest face in each frame.
+
+        The frames' times are appended to `times`, the faces' heights to `heights`.
+        """
 
         def rows() -> Iterator[np.ndarray]:
             for seconds, rgb in media.frames(path, self.rate):
                 times.append(seconds)
-                yield self.of_picture(rgb)
+                face = self.largest(rgb)
+                heights.extend([] if face is None else [face.height])
+                yield self.without_face if face is None else face.features
 
         return self._stacked(rows())
 
-    def _active(self, path: str | Path, times: list[float]) -> np.ndarray:
+    def _active(self, path: str | Path, times: list[float], heights: list[float]) -> np.ndarray:
         """As `_largest`, of the face that speaks."""
         faces: list[speaker.Face] = []
 
@@ -211,6 +224,7 @@ class MediaPipe:
         for tracks in scenes:
             track = tracks[0] if len(tracks) == 1 else speaker.active(faces, tracks, heard)
             values[[faces[i].frame for i in track.members]] = candidates[track.members]
+            heights.extend(float(faces[i].box[3] - faces[i].box[1]) for i in track.members)
         return values
 
     def _stacked(self, rows: Iterator[np.ndarray]) -> np.ndarray:
@@ -220,10 +234,17 @@ class MediaPipe:
     def of_picture(self, rgb: np.ndarray) -> np.ndarray:
         """Features (1492,), float32, of the largest face in a picture (height, width, 3), uint8; all NaN if it
         shows none."""
-        faces = self.detect(rgb)
-        if not faces:
-            return np.full(len(self.columns), np.nan, np.float32)
-        return max(faces, key=lambda face: face.area).features
+        face = self.largest(rgb)
+        return self.without_face if face is None else face.features
+
+    @property
+    def without_face(self) -> np.ndarray:
+        """Features (1492,), float32, of a picture that shows no face."""
+        return np.full(len(self.columns), np.nan, np.float32)
+
+    def largest(self, rgb: np.ndarray) -> Detection | None:
+        """The largest face in a picture (height, width, 3), uint8, if it shows one."""
+        return max(self.detect(rgb), key=lambda face: face.area, default=None)
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """Faces in a picture (height, width, 3), uint8, C-contiguous.

@@ -1,0 +1,157 @@
+"""Each thing that should make one wary is told, with its number, and nothing else is."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cmc.evaluation import warnings
+from cmc.evaluation.warnings import Warned
+
+CLASSES = ("negative", "neutral", "positive")
+
+
+def summary(rows=(), test=40):
+    """A summary of a data set of which nothing is to be said but `rows`."""
+    table = [("clips", "test", "clips", test), ("clips", "all", "quarantined", 3)]
+    table += [("label_classes", s, f"M {c}", 9) for s in ("train", "valid", "test") for c in CLASSES]
+    overwritten = {row[:3]: row for row in [*table, *rows]}
+    return pd.DataFrame(list(overwritten.values()), columns=["section", "split", "name", "value"]).astype(str)
+
+
+def extraction(**changes):
+    """Figures of a hundred good clips, with some changed."""
+    good = {
+        "clip_id": [f"v$_${i:04d}" for i in range(100)],
+        "faces": 1.0,
+        "face_pixels": 150.0,
+        "silence": 0.2,
+    }
+    return pd.DataFrame(good | {"voiced": 0.5, "unknown": 0.0} | changes)
+
+
+def first(count, bad, good):
+    return [bad] * count + [good] * (100 - count)
+
+
+def test_a_good_data_set_gets_none():
+    assert warnings.of_data(summary(), extraction()) == []
+    assert warnings.of_data(summary()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"silence": first(24, 1.0, 0.2)}, "24 of 100 clips have no or nearly no sound: v$_$0000, v$_$0001"),
+        ({"voiced": first(2, 0.0, 0.5)}, "2 of 100 clips have no or nearly no sound"),
+        ({"faces": first(6, 0.3, 1.0)}, "6 of 100 clips show a face in less than 50% of their frames"),
+        ({"face_pixels": first(6, 40.0, 150.0)}, "6 of 100 clips show faces of less than 64 pixels"),
+        (
+            {"unknown": first(60, 0.38, 0.0)},
+            "22.8% of the tokens are unknown to the text encoder",
+        ),
+    ],
+)
+def test_bad_material(changes, told):
+    [found] = warnings.of_data(summary(), extraction(**changes))
+    assert found.what.startswith(told) and found.value > found.threshold and found.advice
+
+
+@pytest.mark.parametrize(
+    "changes", [{"silence": first(1, 1.0, 0)}, {"faces": first(5, 0.3, 1)}, {"unknown": 0.01}]
+)
+def test_a_few_bad_clips_among_many_are_none(changes):
+    assert warnings.of_data(summary(), extraction(**changes)) == []
+
+
+def test_figures_that_are_not_known_are_none():
+    unknown = extraction(silence=np.nan, voiced=np.nan, faces=np.nan, face_pixels=np.nan, unknown=np.nan)
+    assert warnings.of_data(summary(), unknown) == []
+    assert warnings.of_data(summary(), unknown[["clip_id"]]) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([("label_classes", "train", "M neutral", 0)], "no clip in train is neutral. No model can learn it"),
+        ([("label_classes", "test", "M negative", 0)], "no clip in test is negative. Accuracies on test"),
+        (
+            [("shared_videos", "all", "b", 2), ("shared_videos", "all", "a", 4)],
+            "2 source videos are in more than one split: a, b",
+        ),
+        (
+            [("features", "all", "text doubt", "Were the ids made with x?")],
+            "Were the ids made with x?. Set text_encoder",
+        ),
+        (
+            [
+                ("clips", "valid", "clips", 7),
+                ("clips", "valid", "published", 8),
+                ("clips", "valid", "difference", -1),
+            ],
+            "Clips in valid: 7; published are 8 (difference -1). The quarantine holds 3",
+        ),
+    ],
+)
+def test_labels_and_splits(rows, told):
+    [found] = warnings.of_data(summary(rows))
+    assert f"{found.what}. {found.advice}".startswith(told)
+
+
+def test_few_test_clips():
+    [found] = warnings.of_data(summary(test=29))
+    assert (found.what, found.value, found.threshold) == ("only 29 test clips", 29, 30)
+
+
+def run(acc2=0.8, n=40, msi=20, worrying=False):
+    scores = {
+        "test": {"n": n, "acc2": acc2},
+        "msc": {"n": n - msi, "acc2": acc2},
+        "msi": {"n": msi, "acc2": acc2},
+    }
+    sign = {"meaning": "Text dominates: weight", "value": 0.8, "threshold": 0.7, "worrying": worrying}
+    majority = {"test": {"n": n, "acc2": 0.5}}
+    return {"variant": "cmc", "models": {"cmc": scores, "majority": majority}, "signatures": [sign]}
+
+
+def predictions(said=(0, 1, 2), classes=(0, 1, 2)):
+    table = pd.DataFrame({"clip_id": list("abc"), "class": classes})
+    for number, name in enumerate(CLASSES):
+        table[f"logits_{name}"] = [float(one == number) for one in said]
+    return table
+
+
+def test_a_good_model_gets_none():
+    assert warnings.of_models([run(), run()], [predictions()] * 2) == []
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said", "told"),
+    [
+        ([run(msi=9)], (0, 1, 2), "only 9 clips in MSI"),
+        ([run(0.6), run(0.4)], (0, 1, 2), "cmc is at chance: Acc-2 50.0%, the most frequent class 50.0%"),
+        ([run()], (0, 2, 2), "cmc never says neutral, in 1 of 1 seeds"),
+        ([run(), run(worrying=True)], (0, 1, 2), "Text dominates: weight 0.80, in 1 of 2 seeds"),
+    ],
+)
+def test_models(metrics, said, told):
+    [found] = warnings.of_models(metrics, [predictions(said)] * len(metrics))
+    assert found.what == told and found.advice
+
+
+def test_a_class_that_the_test_lacks_need_not_be_said():
+    assert warnings.of_models([run()], [predictions((0, 0, 2), classes=(0, 0, 2))]) == []
+
+
+def test_the_list_is_read_as_it_was_written_and_shown(tmp_path):
+    found = [
+        Warned("test", 'only 5, "ids" too', 5.0, 30.0, "Take care"),
+        Warned("text", "NA", math.nan, math.nan, "b"),
+    ]
+    warnings.write(found, tmp_path / "w.csv")
+    assert repr(warnings.read(tmp_path / "w.csv")) == repr(found)
+    assert (tmp_path / "w.csv").read_text().startswith("where,what,value,threshold,advice\n")
+    assert warnings.show(found) == '2 warnings:\n  - only 5, "ids" too. Take care.\n  - NA. b.\n'
+    warnings.write([], tmp_path / "w.csv")
+    assert warnings.read(tmp_path / "w.csv") == [] and warnings.show([]) == ""
