@@ -1,5 +1,7 @@
 """From talking-head videos to the tables of a paper. One DAG per data set of config.yaml."""
 
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -8,11 +10,17 @@ min_version("9.27")
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+# settings of one's own, in the folder where one works
+if os.path.exists("mine.yaml"):
+
+    configfile: "mine.yaml"
+
+
 report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/lock.smk"
+include: "workflow/rules/run.smk"
 include: "workflow/rules/demo.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/training.smk"

@@ -1,6 +1,7 @@
 """Runs of the real workflow that are small enough for tests: a dozen generated clips, one epoch."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,8 +53,8 @@ def command(folder, *arguments, config=None):
     line += ["--cores", "2", *arguments]
     if config is not None:
         text = config if isinstance(config, str) else yaml.safe_dump(config)
-        (folder / "mine.yaml").write_text(text)
-        line += ["--configfile", folder / "mine.yaml"]
+        (folder / "test.yaml").write_text(text)
+        line += ["--configfile", folder / "test.yaml"]
     return list(map(str, line))
 
 
@@ -73,9 +74,10 @@ def planned(folder, *arguments, config):
     output = snakemake(folder, "-n", *arguments, config=config)
     if "Nothing to be done" in output:
         return {}
-    lines = output.split("-------  -------", 1)[1] if "-------  -------" in output else output
-    stats = [line.split() for line in lines.splitlines()]
-    return {row[0]: int(row[1]) for row in stats if len(row) == 2 and row[1].isdigit() and row[0] != "total"}
+    table = output.partition("Job stats")[2].partition("total")[0]
+    return {
+        name.strip().replace(" ", "_"): int(n) for name, n in re.findall(r"^ (\D+?)  +(\d+) *$", table, re.M)
+    }
 
 
 @contextmanager

@@ -22,9 +22,9 @@ def is_made(target):
     return exists or any(rule.is_producer(target) for rule in workflow.rules)
 
 
+asked = get_argument_parser().parse_known_args(sys.argv[1:])[0]
+wanted = asked.targets or []
 if workflow.is_main_process:
-    asked = get_argument_parser().parse_known_args(sys.argv[1:])[0]
-    wanted = asked.targets or []
     if not asked.unlock:
         for dataset in targets.datasets(wanted, config["datasets"]):
             check.stop(check.findings(config, data, variants, dataset), dataset)

@@ -1,0 +1,162 @@
+"""What a run says of itself: who holds the folder, why a stage runs again, what to look at afterwards."""
+
+import ast
+import json
+import logging
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cmc import files
+
+RUN = Path(".snakemake/run.json")
+CHANGED = re.compile(
+    r"Params have changed since last execution: .*?before: (?P<before>.*) now: (?P<now>.*)", re.DOTALL
+)
+CHECKSUM = re.compile(r"[0-9a-f]{64}")
+NOTHING = "<nothing exclusive>"
+SHOWN = 6  # changes of a stage that are told
+LOOKED_AT = ("table.csv", "report.html", "summary.md", "warnings.csv", "quarantine.csv", "provenance.json")
+
+
+# ------------------------------------------------------------------------------------------ who runs here
+
+
+def note_start(command: str) -> None:
+    """Write down whose lock the folder's will be: Snakemake's own doesn't say."""
+    holder = {
+        "process": os.getpid(),
+        "machine": platform.node(),
+        "since": f"{datetime.now():%F %T}",
+        "command": command,
+    }
+    files.write_text(RUN, json.dumps(holder))
+
+
+def note_end() -> None:
+    RUN.unlink(missing_ok=True)
+
+
+def holder(locks: Sequence[Path]) -> str:
+    """Whose locks these are, and the way out; what a killed run left behind may be older than they."""
+    try:
+        run = json.loads(RUN.read_text())
+        known = RUN.stat().st_mtime >= max(lock.stat().st_mtime for lock in locks)
+    except (OSError, ValueError):
+        known = False
+    if not known:
+        return "This folder has a lock of a run that is planning its jobs, or was killed while it did."
+    whose = (
+        f"The lock of this folder is that of process {run['process']} on {run['machine']},"
+        f" since {run['since']}: {run['command']}\n"
+    )
+    if run["machine"] == platform.node() and not Path(f"/proc/{run['process']}").exists():
+        return (
+            whose + "It no longer runs: `snakemake --unlock` frees the folder, and the same command goes on."
+            " Jobs that it gave to a cluster may still run: end them first."
+        )
+    return whose + "Wait for it to end, or end it; its files are not to be written twice."
+
+
+# ------------------------------------------------------------------------------------------ why a stage runs again
+
+
+class Reasons(logging.Filter):
+    """Tells, once each, which settings make stages run again: Snakemake shows all that they have."""
+
+    def __init__(self, out: Any) -> None:
+        super().__init__()
+        self.out, self.told = out, set[str]()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        reason, rule = getattr(record, "reason", None), getattr(record, "rule_name", "")
+        if isinstance(reason, str) and (found := changes(reason, rule)):
+            record.reason = "; ".join(found)
+            shown = found[:SHOWN] + [f"and {len(found) - SHOWN} more"] * (len(found) > SHOWN)
+            line = f"{rule} runs again: {', '.join(shown)}"
+            if line not in self.told:
+                self.told.add(line)
+                print(line, file=self.out, flush=True)
+        return True
+
+
+def changes(reason: str, rule: str) -> list[str]:
+    """What a reason for a rerun says of settings: "finetune.lr 0.001 -> 0.0005"; [] if it is none of settings.
+
+    Parameters
+    ----------
+    reason : str
+        Snakemake's: the params before and now that differ, without their names.
+    rule : str
+        The stage, for `settings` of one are called by its name.
+    """
+    found = CHANGED.search(reason)
+    if not found:
+        return []
+    before, now = (values(found[key].strip()) for key in ("before", "now"))
+    if before is None or now is None:
+        return ["its settings"]
+    old, new = (flat(side, rule) for side in (before, now))
+    told = [
+        f"{key} {old.get(key, 'unset')} -> {new.get(key, 'unset')}"
+        for key in {**old, **new}
+        if differs(key, old, new)
+    ]
+    strings = [{one for one in side if isinstance(one, str)} for side in (before, now)]
+    if any(CHECKSUM.fullmatch(one) for one in strings[0] | strings[1]):
+        told.append("its code has changed")
+        strings = [{one for one in side if not CHECKSUM.fullmatch(one)} for side in strings]
+    rest = [
+        [one for one in side if not isinstance(one, str | Mapping)] + sorted(own)
+        for side, own in zip((before, now), strings, strict=True)
+    ]
+    if rest[0] or rest[1]:
+        told.append(f"{shown(rest[0])} -> {shown(rest[1])}")
+    return told
+
+
+def values(text: str) -> list[Any] | None:
+    """The values of a list without brackets; None if they can't be read."""
+    if text == NOTHING:
+        return []
+    try:
+        return list(ast.literal_eval(f"[{text}]"))
+    except (ValueError, SyntaxError):
+        return None
+
+
+def flat(side: Iterable[Any], rule: str, prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> value, of the mappings among some values."""
+    found: dict[str, Any] = {}
+    for one in side:
+        if isinstance(one, Mapping):
+            for key, value in one.items():
+                name = f"{prefix}{rule if key == 'settings' and not prefix else key}"
+                found |= flat([value], rule, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def differs(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return key not in old or key not in new or old[key] != new[key]
+
+
+def shown(side: Sequence[Any]) -> str:
+    text = ", ".join(map(str, side)) or "unset"
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+# ------------------------------------------------------------------------------------------ afterwards
+
+
+def next_look(datasets: Iterable[str]) -> str:
+    """Where the results of data sets are."""
+    lines = []
+    for dataset in datasets:
+        folder = Path("results", dataset)
+        if there := [name for name in LOOKED_AT if (folder / name).is_file()]:
+            lines.append(f"Look at {folder}/: {', '.join(there)}")
+    return "\n".join(lines)

@@ -1,0 +1,87 @@
+"""What a run says of itself."""
+
+import io
+import json
+import logging
+import os
+import platform
+import subprocess
+
+import pytest
+
+from cmc.planning import run
+
+BEFORE = {"model": {"top_k": 3}, "settings": {"lr": 0.001, "epochs": 3, "loss_weights": {"M": 1}}}
+NOW = {"model": {"top_k": 3}, "settings": {"lr": 0.0005, "epochs": 3, "loss_weights": {"M": 1}, "new": True}}
+
+
+def reason(before, now):
+    """As Snakemake words it."""
+    sides = (",".join(map(repr, side)) or "<nothing exclusive>" for side in (before, now))
+    union = "Union of exclusive params before and now across all output"
+    return "Params have changed since last execution: {}: before: {} now: {} ".format(union, *sides)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ([BEFORE], [NOW], ["finetune.lr 0.001 -> 0.0005", "finetune.new unset -> True"]),
+        (["a" * 64], ["b" * 64], ["its code has changed"]),
+        (["three_class"], ["two_class"], ["three_class -> two_class"]),
+        ([BEFORE, "a" * 64], [], None),
+        ([[-1, 1]], [[-3, 3]], ["[-1, 1] -> [-3, 3]"]),
+        ([], [{"x": "y"}], ["x unset -> y"]),
+    ],
+)
+def test_settings_that_changed(before, now, told):
+    found = run.changes(reason(before, now), "finetune")
+    assert found == told if told is not None else "its code has changed" in found
+
+
+def test_other_reasons_stay():
+    assert run.changes("Input files updated by another job: a.h5", "finetune") == []
+    assert run.changes(reason([BEFORE], [NOW]).replace("'lr'", "?"), "finetune") == ["its settings"]
+
+
+def test_each_change_is_told_once():
+    out = io.StringIO()
+    reasons = run.Reasons(out)
+    for rule in ("finetune", "finetune", "pretrain"):
+        record = logging.makeLogRecord({"reason": reason([BEFORE], [NOW]), "rule_name": rule})
+        assert reasons.filter(record) and len(record.reason) < 80
+    assert reasons.filter(logging.makeLogRecord({"reason": "Missing output files: x", "rule_name": "a"}))
+    assert reasons.filter(logging.makeLogRecord({}))
+    assert out.getvalue().splitlines() == [
+        "finetune runs again: finetune.lr 0.001 -> 0.0005, finetune.new unset -> True",
+        "pretrain runs again: pretrain.lr 0.001 -> 0.0005, pretrain.new unset -> True",
+    ]
+
+
+@pytest.fixture
+def lock(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ".snakemake/locks/0.input.lock"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
+
+
+def test_the_holder_of_a_lock_is_named_while_it_runs_and_after(lock):
+    assert "is planning its jobs, or was killed" in run.holder([lock])
+    run.note_start("snakemake results/demo/table.csv")
+    told = run.holder([lock])
+    assert f"process {os.getpid()} on {platform.node()}" in told and "Wait for it to end" in told
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    run.RUN.write_text(json.dumps(json.loads(run.RUN.read_text()) | {"process": ended.pid}))
+    assert "snakemake --unlock" in run.holder([lock])
+    run.note_end()
+    assert not run.RUN.exists()
+
+
+def test_what_there_is_to_look_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results/mine").mkdir(parents=True)
+    for name in ("table.csv", "report.html", "features.h5"):
+        (tmp_path / "results/mine" / name).touch()
+    assert run.next_look(["mine", "other"]) == "Look at results/mine/: table.csv, report.html"
