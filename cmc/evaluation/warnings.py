@@ -197,15 +197,17 @@ def some(names: Sequence[str]) -> str:
 
 def small_subsets(metrics: Sequence[Mapping]) -> Iterator[Warned]:
     for subset, scores in metrics[0]["models"][metrics[0]["variant"]].items():
-        if scores["n"] < tables.FEWEST_CLIPS:
+        if subset != "test" and scores["n"] < tables.FEWEST_CLIPS:
             advice = "Its percentages are not shown: each clip is worth more than ten points"
-            text = f"only {scores['n']} clips in {subset if subset == 'test' else subset.upper()}"
+            text = f"only {scores['n']} clips in {subset.upper()}"
             yield Warned(subset, text, scores["n"], tables.FEWEST_CLIPS, advice)
 
 
 def chance(metrics: Sequence[Mapping]) -> Iterator[Warned]:
     """Models that are no better than the most frequent training class."""
-    baseline = mean(metrics, "majority")
+    baseline, variant = mean(metrics, "majority"), metrics[0]["variant"]
+    if metrics[0]["models"][variant]["test"]["n"] < tables.FEWEST_CLIPS:
+        return
     for model in metrics[0]["models"]:
         if model != "majority" and mean(metrics, model) <= baseline:
             acc2 = mean(metrics, model)

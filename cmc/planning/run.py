@@ -18,6 +18,7 @@ CHANGED = re.compile(
     r"Params have changed since last execution: .*?before: (?P<before>.*) now: (?P<now>.*)", re.DOTALL
 )
 CHECKSUM = re.compile(r"[0-9a-f]{64}")
+FAILED = re.compile(r"CalledProcessError in file .*returned non-zero exit status 1\.", re.DOTALL)
 NOTHING = "<nothing exclusive>"
 SHOWN = 6  # changes of a stage that are told
 LOOKED_AT = ("table.csv", "report.html", "summary.md", "warnings.csv", "quarantine.csv", "provenance.json")
@@ -62,17 +63,32 @@ def holder(locks: Sequence[Path]) -> str:
     return whose + "Wait for it to end, or end it; its files are not to be written twice."
 
 
-# ------------------------------------------------------------------------------------------ why a stage runs again
+# ------------------------------------------------------------------------------------------ in the terminal
 
 
-class Reasons(logging.Filter):
-    """Tells, once each, which settings make stages run again: Snakemake shows all that they have."""
+class Plain(logging.Filter):
+    """Makes of what Snakemake logs what people want to read.
+
+    Which settings make a stage run again is told once, where Snakemake shows all that it has. Of a job that
+    failed, neither log nor command is shown: the job itself has said what went wrong.
+    """
 
     def __init__(self, out: Any) -> None:
         super().__init__()
         self.out, self.told = out, set[str]()
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if FAILED.search(record.getMessage()):
+            return False
+        logs = getattr(record, "log", None)
+        if logs and record.levelno >= logging.ERROR:
+            print(
+                f"{getattr(record, 'rule_name', 'job')}: its log is {', '.join(logs)}",
+                file=self.out,
+                flush=True,
+            )
+        if logs:
+            record.log = []
         reason, rule = getattr(record, "reason", None), getattr(record, "rule_name", "")
         if isinstance(reason, str) and (found := changes(reason, rule)):
             record.reason = "; ".join(found)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +18,8 @@ from cmc import code, files
 
 log = logging.getLogger(__name__)
 STAGES = ("training/pretrain", "training/finetune")
+SHOWN = {"train_loss": "train", "validation_loss": "valid"}  # of a record, on its line
+TELL_SECONDS = 10.0  # between two lines; the others are of the level debug
 SAVE_SECONDS = 60.0  # a killed run loses about this much work and one epoch
 
 
@@ -62,6 +66,11 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: 
         JSON-able description of everything that the run depends on. A state of another recipe, or of other
         code of this package or another version of torch, is not resumed.
 
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C, once the epoch that it came in has ended and its state is saved.
+
     Returns
     -------
     list of dict
@@ -75,7 +84,8 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: 
         stage.load_state_dict(saved["stage"])
         history, seconds, stale = json.loads(saved["history"]), saved["seconds"], saved["stale"]
         log.info("resumed after epoch %d from %s", len(history), resume)
-    last_save = time.monotonic()
+    last_save = told = time.monotonic()
+    interrupt = Interrupt()
     while len(history) < epochs and stale < patience:
         epoch, started = len(history) + 1, time.monotonic()
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
@@ -85,10 +95,20 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: 
         history.append({"epoch": epoch, **diagnostics, **validation, **rates, "improved": improved})
         seconds.append(time.monotonic() - started)
         stale = 0 if improved else stale + 1
-        log.info("epoch %d/%d  %s  %.1f s", epoch, epochs, summary(history[-1]), seconds[-1])
-        if time.monotonic() - last_save > SAVE_SECONDS:
+        due = epoch == 1 or time.monotonic() - told > TELL_SECONDS
+        told = time.monotonic() if due else told
+        line = summary(history, epochs, patience - stale)
+        log.log(logging.INFO if due else logging.DEBUG, "%s  %.1f s", line, seconds[-1])
+        if interrupt.asked or time.monotonic() - last_save > SAVE_SECONDS:
             save_state(resume, identity, stage, history, seconds, stale)
             last_save = time.monotonic()
+        if interrupt.asked:
+            raise KeyboardInterrupt(
+                f"stopped and saved after epoch {epoch}; the same command goes on from there"
+            )
+    interrupt.end()
+    if history:
+        log.info("ended with %s  %.0f s in all", summary(history, epochs, patience - stale), sum(seconds))
     with files.whole(out.with_suffix(".csv")) as partial:
         table = pd.DataFrame(history, columns=None if history else ["epoch"]).assign(seconds=seconds)
         table.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
@@ -111,10 +131,43 @@ def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return {"lr": rates[0]} | ({"lr_text": rates[1]} if len(rates) > 1 else {})
 
 
-def summary(record: dict) -> str:
-    losses = {key: value for key, value in record.items() if key.endswith("loss")}
-    stars = "  *" if record["improved"] else ""
-    return "  ".join(f"{key} {value:.4f}" for key, value in losses.items()) + stars
+def summary(history: list[dict], epochs: int, left: int) -> str:
+    """What an epoch's line says: losses, validation accuracy, the best epoch, what is left of patience."""
+    record = history[-1]
+    best = max((one["epoch"] for one in history if one["improved"]), default=0)
+    parts = [f"epoch {record['epoch']}/{epochs}"]
+    parts += [f"{name} {record[key]:.4f}" for key, name in SHOWN.items() if key in record]
+    if "validation_acc2" in record:
+        parts.append(f"Acc-2 {100 * record['validation_acc2']:.1f}")
+    parts.append(f"best {best}, ends after {left} more without a better one" if best else "none better yet")
+    return "  ".join(parts)
+
+
+class Interrupt:
+    """Ctrl-C lets an epoch end, so that its state can be saved; a second one stops at once.
+
+    Attributes
+    ----------
+    asked : bool
+        Whether somebody wants the run to stop.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.before = None
+        if threading.current_thread() is threading.main_thread():  # nobody else may take signals
+            self.before = signal.signal(signal.SIGINT, self.note)
+
+    def note(self, *_signal: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt("stopped at once; the same command goes on from the last saved epoch")
+        self.asked = True
+        log.info("will stop after this epoch; press Ctrl-C again to stop at once")
+
+    def end(self) -> None:
+        """Leave Ctrl-C to those who had it before."""
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
 
 
 def digest(recipe: dict) -> str:

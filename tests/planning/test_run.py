@@ -45,7 +45,7 @@ def test_other_reasons_stay():
 
 def test_each_change_is_told_once():
     out = io.StringIO()
-    reasons = run.Reasons(out)
+    reasons = run.Plain(out)
     for rule in ("finetune", "finetune", "pretrain"):
         record = logging.makeLogRecord({"reason": reason([BEFORE], [NOW]), "rule_name": rule})
         assert reasons.filter(record) and len(record.reason) < 80
@@ -55,6 +55,19 @@ def test_each_change_is_told_once():
         "finetune runs again: finetune.lr 0.001 -> 0.0005, finetune.new unset -> True",
         "pretrain runs again: pretrain.lr 0.001 -> 0.0005, pretrain.new unset -> True",
     ]
+
+
+def test_a_failed_job_has_said_what_went_wrong_itself():
+    out = io.StringIO()
+    plain = run.Plain(out)
+    begun = logging.makeLogRecord({"levelno": logging.INFO, "rule_name": "a", "log": ["a.log"]})
+    failed = logging.makeLogRecord({"levelno": logging.ERROR, "rule_name": "a", "log": ["a.log"]})
+    for record in (begun, failed):
+        assert plain.filter(record) and record.log == []
+    assert out.getvalue() == "a: its log is a.log\n"
+    where = "CalledProcessError in file \"x.smk\", line 1:\nCommand 'python x.py' "
+    assert not plain.filter(logging.makeLogRecord({"msg": where + "returned non-zero exit status 1."}))
+    assert plain.filter(logging.makeLogRecord({"msg": where + "died with <Signals.SIGKILL: 9>."}))
 
 
 @pytest.fixture

@@ -2,7 +2,18 @@
 
 import logging
 
+from snakemake.utils import available_cpu_count
+
 from cmc.planning import run
+
+# All cores, unless --cores says how many. Not in the default profile, which would hold a cluster's jobs to them too:
+# a profile for one gives a number of jobs.
+if (
+    workflow.resource_settings.cores is None
+    and workflow.resource_settings.nodes is None
+):
+    workflow.resource_settings.cores = available_cpu_count()
+    workflow.global_resources["_cores"] = workflow.resource_settings.cores
 
 
 onstart:
@@ -21,6 +32,6 @@ onerror:
 
 
 if workflow.is_main_process:
-    logging.getLogger("snakemake.logging").addFilter(run.Reasons(sys.stderr))
+    logging.getLogger("snakemake.logging").addFilter(run.Plain(sys.stderr))
     if locks := list(Path(".snakemake/locks").glob("*.lock")):
         print(run.holder(locks), file=sys.stderr)

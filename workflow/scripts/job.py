@@ -17,15 +17,21 @@ def start(snakemake) -> None:
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal.setFormatter(logging.Formatter(f"{name}: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[to_file, to_terminal])
-    logging.getLogger("cmc").setLevel(logging.INFO)
+    to_terminal.setLevel(logging.INFO)
+    logging.getLogger("cmc").setLevel(logging.DEBUG)  # all of which goes into the log
     sys.excepthook = lambda kind, error, trace: stop(to_file, name, kind, error, trace)
 
 
 def stop(to_file: logging.Handler, name: str, kind: type, error: BaseException, trace) -> None:
     """The traceback belongs in the log; the terminal gets what went wrong."""
     logging.root.removeHandler(logging.root.handlers[1])
-    logging.error("", exc_info=(kind, error, trace))
-    print(f"{name}: {kind.__name__}: {error}", file=sys.stderr)
+    if issubclass(kind, KeyboardInterrupt):
+        told = str(error) or "stopped"
+        logging.error(told)
+    else:
+        told = f"{kind.__name__}: {error}"
+        logging.error("", exc_info=(kind, error, trace))
+    print(f"{name}: {told}", file=sys.stderr)
 
 
 def device(setting: str) -> str:
