@@ -165,6 +165,9 @@ def hints(clip: str, root: Path) -> list[str]:
         return [f"there is no folder {raw}: the videos of a data set lie in Raw/<video_id>/<clip_id>.mp4"]
     if Path(name).suffix.lower() in manifest.EXTENSIONS and listed(folder, Path(name).stem):
         return [f"clip_id is {name!r}: leave {Path(name).suffix} out of the label file's clip_ids"]
+    zeros = [entry for entry in listed(folder) if Path(entry).stem.lstrip("0") == name.lstrip("0")]
+    if zeros and not listed(folder, name):
+        return [f"there is {folder / zeros[0]}: leading zeros are lost, as spreadsheet programs do"]
     if near := listed(folder, name):
         return [f"there is {folder / near[0]}: {unknown(near[0])}"]
     flat = re.compile(rf"({re.escape(video)}\W?_?)?\W?{re.escape(name)}({suffixes})", re.IGNORECASE)
@@ -253,18 +256,19 @@ def annotation(used: list[manifest.Clip], unimodal_labels: bool | None) -> list[
     known = {
         column: sum(getattr(clip, column) == getattr(clip, column) for clip in used) for column in columns
     }
-    if not any(known.values()):
-        if unimodal_labels is False:
-            return []
-        return [
-            Finding(
-                "warning",
-                f"no unimodal labels ({', '.join(columns)}): MSC and MSI can't be told apart, and tables leave out"
-                " variants that need them, such as cmc_gt",
-            )
-        ]
     told = ", ".join(f"{count} {column}" for column, count in known.items())
-    return [Finding("good", f"unimodal labels: {told}")]
+    if min(known.values()) == len(used):
+        return [Finding("good", f"unimodal labels: {told}")]
+    if unimodal_labels is False:
+        return []
+    return [
+        Finding(
+            "warning",
+            f"of {len(used)} clips not all have unimodal labels ({told}): those without are neither MSC nor MSI,"
+            " and tables leave out\n    variants that learn from such labels (cmc_gt), unless the data set lacks the"
+            " modality",
+        )
+    ]
 
 
 # ------------------------------------------------------------------------------------------ packages

@@ -120,15 +120,17 @@ class Data:
         return manifest.read(self.label_file(dataset), self.setting(dataset, "label_range"))
 
     def annotated(self, dataset: str) -> bool:
-        """Whether there may be unimodal labels: the config does not deny them, and the label file has some."""
+        """Whether clips have the unimodal labels of all their modalities: the config does not deny it, and a label
+        file has them; what an official feature file has is not known before it is read."""
         if not self.setting(dataset, "unimodal_labels", True):
             return False
         if dataset == DEMO or self.setting(dataset, "source") != "raw":
             return True
-        return any(
-            value == value
+        columns = [f"label_{modality[0].upper()}" for modality in self.features_of(dataset)]
+        return all(
+            getattr(clip, column) == getattr(clip, column)
             for clip in self.manifest(dataset).clips
-            for value in (clip.label_T, clip.label_A, clip.label_V)
+            for column in columns
         )
 
     def clips(self, dataset: str) -> dict[str, str]:

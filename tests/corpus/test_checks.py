@@ -114,6 +114,11 @@ def test_no_video_at_all(root):
     assert f"in {root}/Raw there is other.mp4" in told(judged(root), "error")
 
 
+def test_clip_ids_that_have_lost_their_zeros(root):
+    write(root, clips=[str(number) for number in range(12)])
+    assert "0000.mp4: leading zeros are lost" in told(judged(root), "error")
+
+
 def test_clip_ids_that_carry_the_extension(root):
     write(root, clips=[f"{number:04d}.mp4" for number in range(12)])
     assert "clip_id is '0000.mp4': leave .mp4 out" in told(judged(root), "error")
@@ -178,7 +183,7 @@ def test_a_class_that_no_clip_has_and_a_side_that_a_split_lacks(root):
 
 def test_unimodal_labels_that_are_not_there(root):
     write(root, annotated=False)
-    assert "no unimodal labels (label_T, label_A, label_V)" in told(judged(root), "warning")
+    assert "not all have unimodal labels (0 label_T, 0 label_A, 0 label_V)" in told(judged(root), "warning")
     assert told(judged(root, unimodal_labels=False), "warning") == ""
 
 

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from cmc.corpus import manifest
 from cmc.features import media
 from cmc.features.contract import Unusable
 
@@ -31,18 +32,22 @@ def write_clip(
     options=(),
     pix_fmt="yuv420p",
     video_options=(),
+    format=None,
 ):
     """Encode pictures [(seconds, rgb)] and sound (channels, samples) that begins `late` seconds after 0."""
-    with av.open(str(path), "w", options=dict(options)) as container:
+    with av.open(str(path), "w", format=format, options=dict(options)) as container:
         packets = []
         if pictures:
             video = container.add_stream(codecs[0], rate=FPS, options=dict(video_options))
             video.height, video.width, _ = pictures[0][1].shape
             video.pix_fmt = pix_fmt
-            video.codec_context.time_base = TICK
+            # MPEG-2 knows few rates
+            video.codec_context.time_base = Fraction(1, FPS) if codecs[0] == "mpeg2video" else TICK
         if wave is not None:
             audio = container.add_stream(codecs[1], rate=sample_rate)
             audio.layout = layout
+            if codecs[1] == "wmav2":
+                audio.bit_rate = 128_000
         for seconds, rgb in pictures:
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
             frame.pts, frame.time_base = round(seconds / TICK), TICK
@@ -98,6 +103,33 @@ def test_late_sound_keeps_its_distance_from_the_picture(tmp_path, name):
     path = write_clip(tmp_path / name, film(white_at=1.0), click(0.5, seconds=1.0), late=0.5)
     (flash,) = (t for t, rgb in media.frames(path, FPS) if rgb.mean() > 200)
     assert onset(media.audio(path)) == pytest.approx(flash, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("extension", "codecs"),
+    [
+        (".m4v", ("libx264", "aac")),
+        (".3gp", ("libx264", "aac")),
+        (".ts", ("libx264", "aac")),
+        (".mts", ("libx264", "aac")),
+        (".m2ts", ("libx264", "aac")),
+        (".flv", ("flv", "aac")),
+        (".mpg", ("mpeg2video", "mp2")),
+        (".mpeg", ("mpeg2video", "mp2")),
+        (".wmv", ("wmv2", "wmav2")),
+        (".ogv", ("libvpx", "libopus")),
+    ],
+)
+def test_containers_of_cameras_and_of_older_days(tmp_path, extension, codecs):
+    """Each is decoded, sound and pictures in time with each other."""
+    assert extension in manifest.EXTENSIONS
+    rate = 44100 if extension == ".flv" else 48000
+    sound = click(1.0, sample_rate=rate)
+    kind = {".m4v": {"format": "mp4"}}.get(extension, {})  # FFmpeg takes the name for a bare stream
+    path = write_clip(tmp_path / f"clip{extension}", film(white_at=1.0), sound, rate, codecs=codecs, **kind)
+    (flash,) = (t for t, rgb in media.frames(path, FPS) if rgb.mean() > 150)
+    assert flash == pytest.approx(1.0, abs=0.1)
+    assert onset(media.audio(path)) == pytest.approx(flash, abs=0.1)
 
 
 def joined(tmp_path, shift):
@@ -238,6 +270,7 @@ def test_skipped_decoding_changes_no_picture(tmp_path, monkeypatch, name, rate, 
 
 MEMORY = """
 import sys
+from cmc.corpus import manifest
 from cmc.features import media
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if "VmHWM" in line) / 1024

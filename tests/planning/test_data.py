@@ -61,7 +61,11 @@ def test_home_is_expanded(monkeypatch, corpus):
 def test_unimodal_labels_are_looked_for(corpus):
     assert not data_of(corpus).annotated("mine")
     path = corpus / "label.csv"
-    path.write_text(HEADER.replace("mode", "label_T,mode") + "v0,0000,hello,0.2,1,train\n")
+    header = HEADER.replace("mode", "label_T,label_A,label_V,mode")
+    path.write_text(header + "v0,0000,hello,0.2,1,0,1,train\nv0,0001,hello,0.2,1,0,,train\n")
+    assert not data_of(corpus).annotated("mine")
+    assert data_of(corpus, features={"vision": {"extractor": "none"}}).annotated("mine")
+    path.write_text(header + "v0,0000,hello,0.2,1,0,1,train\n")
     assert data_of(corpus).annotated("mine")
     assert not data_of(corpus, unimodal_labels=False).annotated("mine")
 
