@@ -1,7 +1,7 @@
 """Models of the Hugging Face kind on this machine: where they are, whether they are whole, loading them."""
 
 import hashlib
-import importlib
+import importlib.metadata
 import json
 import os
 from collections.abc import Sequence
@@ -15,9 +15,28 @@ if TYPE_CHECKING:  # they take seconds to import, and `resolve`, called before a
 
 PACKAGE = "package:"  # prefix of a model that a Python package brings
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+WEIGHT_FILES = (  # the one that transformers takes is the first that is there
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
 READERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "preprocessor_config.json")
 DESCRIPTIONS = ("*.json", "*.txt", "*.model")
 DOWNLOADED = (*DESCRIPTIONS, *WEIGHTS)
+# models of text whose config.json may leave out that they have a decoder
+WITH_DECODER = (
+    "t5",
+    "mt5",
+    "longt5",
+    "umt5",
+    "switch_transformers",
+    "bart",
+    "mbart",
+    "pegasus",
+    "marian",
+    "led",
+)
+WIDTH_KEYS = ("hidden_size", "dim", "d_model", "n_embd")  # as families of models call it
+LFS_POINTER = b"version https://git-lfs"
 UNUSED = ("pooler.", "masked_spec_embed")  # weights that only other tasks need; they may be missing
 
 OPTIONS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}  # of every from_pretrained
@@ -106,27 +125,6 @@ def resolve(encoder: str, download: bool = False) -> Path:
     return directory
 
 
-def problem(encoder: str) -> str | None:
-    """Why an encoder on this machine can't be loaded, as far as its config tells, and what to do; None if it can.
-
-    Needs neither torch nor transformers.
-
-    Raises
-    ------
-    FileNotFoundError
-        It isn't here, or not whole; see `resolve`.
-    """
-    file = resolve(encoder) / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        kind, decoder = config.get("model_type"), config.get("is_encoder_decoder", False)
-    except (OSError, ValueError, AttributeError) as error:
-        return f"{file} can't be read: {error}"
-    if not kind:
-        return f'{file} does not say what it is a model of: add `"model_type": "bert"` to it, if it is a BERT'
-    return f"{encoder} ({kind}) has a decoder too: give a mere encoder, such as a BERT" if decoder else None
-
-
 def _package_directory(package: str) -> Path:
     try:
         return Path(importlib.import_module(package).get_model_path())
@@ -151,6 +149,101 @@ def _hub_directory(name: str, download: bool) -> Path:
 def _found(directory: Path, patterns: Sequence[str]) -> list[Path]:
     """Files of a directory that match the first pattern that any matches."""
     return next((sorted(found) for pattern in patterns if (found := list(directory.glob(pattern)))), [])
+
+
+def problem(encoder: str, download: bool = False) -> str | None:
+    """Why an encoder can't be used, as far as its files tell; None if they don't.
+
+    Asked before any job: no model is loaded, and neither torch nor transformers.
+
+    Parameters
+    ----------
+    encoder, download
+        See `resolve`.
+    """
+    try:
+        directory = resolve(encoder, download)
+    except FileNotFoundError as error:
+        return str(error)
+    return unreadable(directory) or unsuitable(encoder, directory) or untokenizable(directory)
+
+
+def unreadable(directory: Path) -> str | None:
+    """Why a folder's files can't be a whole model, if they can't."""
+    try:
+        described = _described(directory)
+    except ValueError as error:
+        return f"{directory / 'config.json'} is no JSON ({error}): get the encoder again."
+    weights = next((name for name in WEIGHT_FILES if (directory / name).is_file()), "")
+    if weights.endswith(".index.json"):
+        parts = json.loads((directory / weights).read_text(encoding="utf-8"))["weight_map"].values()
+        if missing := sorted(part for part in set(parts) if not (directory / part).is_file()):
+            return f"The encoder in {directory} lacks {missing[0]}, which {weights} names: get it again."
+    for path in _found(directory, WEIGHTS):
+        with open(path, "rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                return f"{path} is a pointer of Git LFS, not the weights: run `git lfs pull` in {directory}."
+    if "model_type" not in described:
+        return (
+            f'{directory / "config.json"} has no "model_type", as those of old BERTs. Add the line '
+            '"model_type": "bert", (or "roberta", whichever it is) behind its first brace.'
+        )
+    return None
+
+
+def unsuitable(encoder: str, directory: Path) -> str | None:
+    """Why a model is no encoder, if it is none."""
+    described = _described(directory)
+    if described.get("is_encoder_decoder") or described["model_type"] in WITH_DECODER:
+        return (
+            f"{encoder} ({described['model_type']}) has a decoder too: give a mere encoder, such as a BERT."
+        )
+    return None
+
+
+def untokenizable(directory: Path) -> str | None:
+    """Which packages a model's tokenizer needs that aren't installed, and how to get them."""
+    if any((directory / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
+        return None
+    found = sorted(directory.glob("*.model"))
+    needed = (
+        ("tiktoken",)
+        if [path.name for path in found] == ["tiktoken.model"]
+        else ("sentencepiece", "protobuf")
+    )
+    missing = [package for package in needed if found and not installed(package)]
+    if missing:
+        return (
+            f"The tokenizer of the encoder in {directory} ({found[0].name} without a tokenizer.json) needs "
+            f"packages that are not installed: pip install {' '.join(missing)}"
+        )
+    return None
+
+
+def installed(package: str) -> bool:
+    """Whether a package of the package index is installed, under whatever name it is imported."""
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def width(encoder: str) -> int | None:
+    """Dimensions of an encoder's hidden states, from its config.json alone; None if that does not tell."""
+    described = _described(resolve(encoder))
+    return next((described[key] for key in WIDTH_KEYS if isinstance(described.get(key), int)), None)
+
+
+def vocabulary(encoder: str) -> int | None:
+    """How many token ids an encoder knows, from its config.json alone; None if that does not tell."""
+    return _described(resolve(encoder)).get("vocab_size")
+
+
+def _described(directory: Path) -> dict[str, Any]:
+    described = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    if not isinstance(described, dict):
+        raise ValueError("no object")
+    return described
 
 
 def facts(encoder: str, download: bool = False, tokens: bool = True) -> dict[str, str | int | None]:
@@ -184,6 +277,28 @@ def facts(encoder: str, download: bool = False, tokens: bool = True) -> dict[str
         "cls": special[0] if special else None,
         "sep": special[-1] if special else None,
     }
+
+
+def unfit(encoder: str, width: int, vocabulary: int, features: int, largest: int = 0) -> str | None:
+    """Why an encoder can't be finetuned behind text features, None if it can.
+
+    Parameters
+    ----------
+    encoder : str
+        As the config names it.
+    width, vocabulary : int
+        Dimensions of its hidden states; how many token ids it knows.
+    features, largest : int
+        Dimensions of the features' hidden states; their largest token id.
+    """
+    way_out = "set text_encoder to the one that made them, or finetune.train_text_encoder to false"
+    if features != width:
+        return (
+            f"the features' hidden states have {features} dimensions, those of {encoder} {width}: {way_out}"
+        )
+    if largest >= vocabulary:
+        return f"the features hold the token id {largest}, but {encoder} knows {vocabulary}: {way_out}"
+    return None
 
 
 def model_files(directory: Path) -> list[Path]:

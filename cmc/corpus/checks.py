@@ -77,11 +77,11 @@ def corpus(
     absent = missing_videos(found, where) if where else {}
     total = len(found.clips) + len(lost)
     result = []
-    if len(lost) + len(absent) > max_share * total:
+    used = [clip for clip in found.clips if clip.clip_id not in absent]
+    if len(lost) + len(absent) > max_share * total or not used:
         result.append(Finding("error", too_many(found, lost, absent, total, max_share, root, label_range)))
     elif lost or absent:
         result.append(Finding("warning", few_lost(found, lost, absent, total, root)))
-    used = [clip for clip in found.clips if clip.clip_id not in absent]
     if used:
         result += splits(used)
         result += classes(used, has0, one_sided_labels)
@@ -265,8 +265,8 @@ def annotation(used: list[manifest.Clip], unimodal_labels: bool | None) -> list[
         Finding(
             "warning",
             f"of {len(used)} clips not all have unimodal labels ({told}): those without are neither MSC nor MSI,"
-            " and tables leave out\n    variants that learn from such labels (cmc_gt), unless the data set lacks the"
-            " modality",
+            " and tables leave out\n    variants that learn from such labels (cmc_gt), unless the data set lacks"
+            " the modality",
         )
     ]
 

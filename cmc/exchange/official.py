@@ -131,6 +131,18 @@ def check_splits(path: str | Path, splits: object) -> None:
             log.info("%s: split %s is skipped, it is none of %s", path, shown(name), ", ".join(SPLITS))
 
 
+def text_width(path: str | Path) -> int | None:
+    """Dimensions of the text's hidden states, without reading them; None if the file does not tell.
+
+    Cheap for a file of any size, so that it can be asked before anything runs: arrays are passed over.
+    """
+    try:
+        splits, _ = pickles.load(path)
+        return splits["train"]["text"].shape[2]
+    except (pickles.PickleError, LookupError, TypeError, AttributeError):
+        return None  # the import says what is wrong with it
+
+
 def version(path: str | Path, sha256: str) -> str:
     if sha256 in PUBLISHED:
         return f"official {PUBLISHED[sha256]}"

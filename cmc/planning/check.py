@@ -1,6 +1,6 @@
 """A data set judged before anything runs: all that label file, folders, config and installed packages tell."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cmc import hub
@@ -9,7 +9,9 @@ from cmc.corpus.checks import Finding
 from cmc.features import extractors
 from cmc.planning.config import PlanError
 from cmc.planning.data import DEMO, Data
-from cmc.planning.variants import Variants
+from cmc.planning.variants import TABLE, Variants
+
+SHOWN = 3  # variants in a message
 
 
 def stop(found: list[Finding], dataset: str) -> None:
@@ -19,10 +21,16 @@ def stop(found: list[Finding], dataset: str) -> None:
         raise PlanError(f"The data set {dataset} can't be run:\n{lines}")
 
 
-def findings(config: Mapping[str, Any], data: Data, variants: Variants, dataset: str) -> list[Finding]:
+def findings(
+    config: Mapping[str, Any],
+    data: Data,
+    variants: Variants,
+    dataset: str,
+    tables: Collection[str] = (TABLE,),
+) -> list[Finding]:
     """All that can be known of a data set before any job, errors first.
 
-    Reads its label file and lists its folders; opens no video.
+    Reads its label file and lists its folders; opens no video. `tables` are those that are wanted of it.
     """
     found = [
         *encoders(data, dataset, config["download"]),
@@ -32,7 +40,7 @@ def findings(config: Mapping[str, Any], data: Data, variants: Variants, dataset:
         ),
     ]
     if data.setting(dataset, "source") == "features":
-        found += feature_file(data, variants, dataset)
+        found += feature_file(data, variants, dataset, tables)
     elif dataset != DEMO:
         found += label_file(config, data, dataset)
     return sorted(found, key=lambda finding: ("error", "warning", "good").index(finding.level))
@@ -44,15 +52,17 @@ def encoders(data: Data, dataset: str, download: bool) -> list[Finding]:
     for modality, encoder in data.encoders_of(dataset).items():
         place = f"datasets.{dataset}.text_encoder" if modality == "text" else f"features.{modality}"
         try:
-            if problem := hub.problem(encoder):
-                found.append(Finding("error", f"{modality} encoder ({place}): {problem}"))
-            else:
-                found.append(Finding("good", f"{modality} encoder: {encoder}"))
+            hub.resolve(encoder)
         except FileNotFoundError as error:
             if download:
                 found.append(Finding("good", f"{modality} encoder: {encoder}, to be fetched"))
             else:
                 found.append(Finding("error", f"it lacks its {modality} encoder ({place}): {error}"))
+        else:
+            if problem := hub.problem(encoder):
+                found.append(Finding("error", f"{modality} encoder ({place}): {problem}"))
+            else:
+                found.append(Finding("good", f"{modality} encoder: {encoder}"))
     return found
 
 
@@ -100,12 +110,25 @@ def label_file(config: Mapping[str, Any], data: Data, dataset: str) -> list[Find
         return [Finding("error", str(error))]
 
 
-def feature_file(data: Data, variants: Variants, dataset: str) -> list[Finding]:
-    """Whether an official feature file is there."""
+def feature_file(data: Data, variants: Variants, dataset: str, tables: Collection[str]) -> list[Finding]:
+    """Whether an official feature file is there, and of a text encoder that can be finetuned."""
     path = data.features_file(dataset)
     if not path.is_file():
         return [missing(data, dataset, "feature file", f"looked for {path.resolve()}", "features_file")]
-    return [Finding("good", f"feature file: {path}, {path.stat().st_size / 1e6:.0f} MB")]
+    found = [Finding("good", f"feature file: {path}, {path.stat().st_size / 1e6:.0f} MB")]
+    encoder, training = data.setting(dataset, "text_encoder"), variants.trains_text(dataset, tables)
+    try:
+        width = hub.width(encoder)
+    except FileNotFoundError:
+        return found  # told already
+    from cmc.exchange import official  # brings pandas, which other plans need not wait for
+
+    in_file = official.text_width(path)
+    if training and width and in_file and (misfit := hub.unfit(encoder, width, None, in_file)):
+        found.append(
+            Finding("error", f"{misfit}\n    It is to be finetuned, by {', '.join(training[:SHOWN])}.")
+        )
+    return found
 
 
 def missing(data: Data, dataset: str, what: str, looked: str, setting: str) -> Finding:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 from cmc.planning.config import PlanError
 from cmc.planning.data import DEMO
+from cmc.planning.variants import TABLE
 
 SHOWN = 3  # near names
 RESULT = re.compile(r"(?:\./)?results/(?P<dataset>[^/]+)/(?P<product>.+)")
@@ -25,6 +26,13 @@ def datasets(targets: Iterable[str], known: Collection[str]) -> list[str]:
             check_dataset(match["dataset"], known)
             found.append(match["dataset"])
     return list(dict.fromkeys(found)) if targets else [DEMO]
+
+
+def tables(targets: Iterable[str], dataset: str, known: Collection[str]) -> list[str]:
+    """The tables of a data set that targets are, or else need: the headline one where none is named."""
+    matches = [match for target in targets if (match := RESULT.fullmatch(target))]
+    named = [match["product"].removesuffix(".csv") for match in matches if match["dataset"] == dataset]
+    return [table for table in named if table in known] or [TABLE]
 
 
 def check_dataset(name: str, known: Collection[str]) -> None:

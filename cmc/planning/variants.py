@@ -1,7 +1,7 @@
 """What a variant of the method, or a point of the tuning grid, is on a data set: its settings, its stage 1."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -9,6 +9,8 @@ from cmc.planning import config as configs
 from cmc.planning.config import PlanError, merged, nested
 from cmc.planning.data import Data
 from cmc.planning.grid import STAGE2_MODEL, TUNED, Grid, of_stage1, variant_pattern
+
+TABLE = "table"  # the headline one
 
 
 class Variants:
@@ -30,7 +32,7 @@ class Variants:
     def __init__(self, config: Mapping[str, Any], data: Data) -> None:
         self._config, self._data = config, data
         self.grid = Grid(config["tuning"])
-        self.main: str = config["tables"]["table"][0]
+        self.main: str = config["tables"][TABLE][0]
         points, variants = {*self.grid.points, *self.grid.stage1}, set(config["variants"])
         mentioned = {
             f"tables.{table}": set(names) - {*TUNED, *self.grid.points}
@@ -97,9 +99,9 @@ class Variants:
             for one in (self.grid.points if variant in TUNED else [variant])
         )
 
-    def trains_text(self, dataset: str) -> list[str]:
-        """The variants of the tables in which a data set's text encoder is finetuned, in either stage."""
-        named = {variant for table in self._config["tables"] for variant in self.of_table(dataset, table)}
+    def trains_text(self, dataset: str, tables: Collection[str] = (TABLE,)) -> list[str]:
+        """The variants of some tables in which a data set's text encoder is finetuned, in either stage."""
+        named = {variant for table in tables for variant in self.of_table(dataset, table)}
         return [
             variant
             for variant in sorted(named - set(TUNED))

@@ -52,19 +52,10 @@ def prepare(
     from cmc import hub
 
     bert = hub.load(text_encoder, first.text_layer).to(first.tokens.values.device)
-    width = first.widths["text"]
-    if width != bert.config.hidden_size:
-        raise ValueError(
-            f"the features' hidden states have {width} dimensions, those of {text_encoder} "
-            f"{bert.config.hidden_size}: set text_encoder to the one that made them, or "
-            "finetune.train_text_encoder to false"
-        )
     largest = max(int(split.tokens.values.max()) for split in splits)
-    if largest >= bert.config.vocab_size:
-        raise ValueError(
-            f"the features hold the token id {largest}, but {text_encoder} knows {bert.config.vocab_size}: set "
-            "text_encoder to the one that made them, or finetune.train_text_encoder to false"
-        )
+    width, vocabulary = bert.config.hidden_size, bert.config.vocab_size
+    if reason := hub.unfit(text_encoder, width, vocabulary, first.widths["text"], largest):
+        raise ValueError(reason)
     if weights:
         bert.load_state_dict(weights)
     bert.bf16 = bf16

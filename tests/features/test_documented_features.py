@@ -76,7 +76,7 @@ def test_the_configs_are_valid(tmp_path):
         str(tmp_path / "mine.yaml"),
         check=False,
     )
-    assert "The data set interviews can't be run; it lacks" in output  # the data, no more
+    assert "The data set interviews can't be run:" in output  # for lack of the data, no more
     assert "its audio encoder (features.audio)" in output and "/models/wavlm-base-plus" in output
     assert "the files that openface reads" in output
 
@@ -89,7 +89,7 @@ def test_the_example_of_a_new_extractor(demo, tmp_path, monkeypatch):
     registry = folder / "project/cmc/features/extractors/__init__.py"
     before = registry.read_text()
     try:
-        (folder / "project/cmc/features/loudness.py").write_text(file)
+        (folder / "project/cmc/features/extractors/loudness.py").write_text(file)
         registry.write_text(before.replace('    "audio": {\n', '    "audio": {\n' + line))
         monkeypatch.chdir(tmp_path)  # out of this repository, so that the copy is imported
         monkeypatch.setenv("PYTHONPATH", str(folder / "project"))
@@ -97,7 +97,7 @@ def test_the_example_of_a_new_extractor(demo, tmp_path, monkeypatch):
         shutil.copytree(folder / "project", tmp_path / "project")
     finally:
         registry.write_text(before)
-        (folder / "project/cmc/features/loudness.py").unlink()
+        (folder / "project/cmc/features/extractors/loudness.py").unlink()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "project"))
     root = tmp_path / "corpus"
     shutil.copytree(folder / "results/demo/corpus", root)

@@ -18,6 +18,12 @@ def test_data_sets_are_those_of_the_results_asked_for():
     assert targets.datasets(["all"], KNOWN) == []
 
 
+def test_tables_are_those_asked_for_or_the_headline_one():
+    asked = ["results/demo/ablation.csv", "results/demo/report.html", "results/chsims/report.html"]
+    assert targets.tables(asked, "demo", ["table", "ablation"]) == ["ablation"]
+    assert targets.tables(asked, "chsims", ["table", "ablation"]) == ["table"]
+
+
 def test_an_unknown_data_set_is_told_with_those_there_are():
     with pytest.raises(
         PlanError, match=r"no data set chsism\. Did you mean chsims or chsimsv2\?\n.*demo, chsims"

