@@ -52,8 +52,9 @@ def _read(path: Path) -> tuple[str, tuple[Path, ...]]:
     for node in ast.parse(source).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE.name:
             lines[node.lineno - 1 : node.end_lineno] = [b""] * (node.end_lineno - node.lineno + 1)
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            imported += [file for name in names if (file := _file(name))]
+            # a module of a package, or what a module holds
+            named = ((f"{node.module}.{alias.name}", node.module) for alias in node.names)
+            imported += [file for names in named if (file := next(filter(None, map(_file, names)), None))]
     # what separates the import lines does not count either, or sorting them would
     own = b"".join(line for line in lines if line.strip())
     return hashlib.sha256(own).hexdigest(), tuple(imported)

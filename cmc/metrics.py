@@ -5,6 +5,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from cmc.labels import CLASSES, NEGATIVE, NEUTRAL, POSITIVE, Has0, binary
 
+FEWEST_CLIPS = 10  # of fewer, each is worth more than ten points: no percentages are given of them
 METRICS = ("acc2", "f1", "acc2_non0", "f1_non0", "acc3", "f1_3")
 
 

@@ -76,7 +76,8 @@ def planned(folder, *arguments, config):
         return {}
     table = output.partition("Job stats")[2].partition("total")[0]
     return {
-        name.strip().replace(" ", "_"): int(n) for name, n in re.findall(r"^ (\D+?)  +(\d+) *$", table, re.M)
+        name.strip().replace(" ", "_"): int(n)
+        for name, n in re.findall(r"^ ([a-z ]+?)  +(\d+) *$", table, re.M)
     }
 
 

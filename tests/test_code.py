@@ -48,6 +48,16 @@ def test_what_a_module_holds_counts_and_what_it_imports(package):
     assert len({before, changed, checksum()}) == 3
 
 
+def test_a_package_counts_only_where_something_of_itself_is_imported(package):
+    before = checksum()
+    (package / "room/__init__.py").write_text("VALUE = 1\n")
+    assert checksum() == before
+    replace(package / "stage.py", "import os", "from cmc.room import VALUE")
+    imported = checksum()
+    replace(package / "room/__init__.py", "1", "2")
+    assert checksum() != imported
+
+
 def test_an_import_inside_a_function_does_not(package):
     before = checksum()
     replace(package / "room/other.py", "1", "2")

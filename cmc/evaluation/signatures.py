@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from cmc.metrics import FEWEST_CLIPS
+
 TEXT_DOMINANCE = 0.7  # mean router weight: the other experts hardly have a say
 SETTLED_EPOCH = 20  # pseudo labels ought to rest from here on
 FLIP_LIMIT = 0.01  # share of hard labels flipped in an epoch
-FEWEST_CLIPS = 10  # of MSC and MSI each, for their gap to say anything
 GAP_LIMIT = 25.0  # points of Acc-2 between clips whose modalities agree and those whose don't
 
 

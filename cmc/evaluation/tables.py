@@ -8,14 +8,13 @@ import pandas as pd
 
 from cmc import MODALITIES, files
 from cmc.labels import CLASSES, NEGATIVE, POSITIVE, Has0, binary
-from cmc.metrics import METRICS, evaluate
+from cmc.metrics import FEWEST_CLIPS, METRICS, evaluate
 
 BASELINES = (*MODALITIES, "majority")
 TEST_SUBSETS = ("test", "msc", "msi")
 PUBLISHED_METRICS = ("acc2", "f1")
 HEADINGS = dict(zip(METRICS, ("Acc-2", "F1", "Acc-2 Non0", "F1 Non0", "Acc-3", "F1-3"), strict=True))
 ABSENT = "-"
-FEWEST_CLIPS = 10  # of fewer, no percentages are given
 PERCENT, DECIMALS = 100, 2
 
 

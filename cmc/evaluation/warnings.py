@@ -11,6 +11,7 @@ import pandas as pd
 from cmc import SPLITS, files
 from cmc.evaluation import tables
 from cmc.labels import CLASSES
+from cmc.metrics import FEWEST_CLIPS
 
 # A clip is a bad one
 SILENT = 0.95  # from this share of its sound on that is silent
@@ -105,7 +106,7 @@ def few_clips(summary: pd.DataFrame) -> Iterator[Warned]:
     count = int(section(summary, "clips", "test").get("clips", 0))
     if count < TEST_CLIPS:
         advice = "Take the numbers as a trial; compare no methods by them"
-        yield Warned("test", f"only {count} test clips", count, TEST_CLIPS, advice)
+        yield Warned("test", f"Only {count} test clips", count, TEST_CLIPS, advice)
 
 
 def absent_classes(summary: pd.DataFrame) -> Iterator[Warned]:
@@ -119,7 +120,7 @@ def absent_classes(summary: pd.DataFrame) -> Iterator[Warned]:
                     else f"Accuracies on {split} say nothing of it"
                 )
                 yield Warned(
-                    split, f"no clip in {split} is {name}", 0, 1, f"{advice}; look at labels and split"
+                    split, f"No clip in {split} is {name}", 0, 1, f"{advice}; look at labels and split"
                 )
 
 
@@ -129,7 +130,7 @@ def shared(summary: pd.DataFrame) -> Iterator[Warned]:
         advice = (
             "What a model learns of a speaker or a scene in training may help it in the test: split by video"
         )
-        text = f"{len(names)} source videos are in more than one split: {some(names)}"
+        text = f"Source videos in more than one split: {len(names)} ({some(names)})"
         yield Warned("splits", text, len(names), 0, advice)
 
 
@@ -197,16 +198,16 @@ def some(names: Sequence[str]) -> str:
 
 def small_subsets(metrics: Sequence[Mapping]) -> Iterator[Warned]:
     for subset, scores in metrics[0]["models"][metrics[0]["variant"]].items():
-        if subset != "test" and scores["n"] < tables.FEWEST_CLIPS:
+        if subset != "test" and scores["n"] < FEWEST_CLIPS:
             advice = "Its percentages are not shown: each clip is worth more than ten points"
-            text = f"only {scores['n']} clips in {subset.upper()}"
-            yield Warned(subset, text, scores["n"], tables.FEWEST_CLIPS, advice)
+            text = f"Only {scores['n']} clips in {subset.upper()}"
+            yield Warned(subset, text, scores["n"], FEWEST_CLIPS, advice)
 
 
 def chance(metrics: Sequence[Mapping]) -> Iterator[Warned]:
     """Models that are no better than the most frequent training class."""
     baseline, variant = mean(metrics, "majority"), metrics[0]["variant"]
-    if metrics[0]["models"][variant]["test"]["n"] < tables.FEWEST_CLIPS:
+    if metrics[0]["models"][variant]["test"]["n"] < FEWEST_CLIPS:
         return
     for model in metrics[0]["models"]:
         if model != "majority" and mean(metrics, model) <= baseline:

@@ -74,11 +74,11 @@ def test_figures_that_are_not_known_are_none():
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([("label_classes", "train", "M neutral", 0)], "no clip in train is neutral. No model can learn it"),
-        ([("label_classes", "test", "M negative", 0)], "no clip in test is negative. Accuracies on test"),
+        ([("label_classes", "train", "M neutral", 0)], "No clip in train is neutral. No model can learn it"),
+        ([("label_classes", "test", "M negative", 0)], "No clip in test is negative. Accuracies on test"),
         (
             [("shared_videos", "all", "b", 2), ("shared_videos", "all", "a", 4)],
-            "2 source videos are in more than one split: a, b",
+            "Source videos in more than one split: 2 (a, b)",
         ),
         (
             [("features", "all", "text doubt", "Were the ids made with x?")],
@@ -101,7 +101,7 @@ def test_labels_and_splits(rows, told):
 
 def test_few_test_clips():
     [found] = warnings.of_data(summary(test=29))
-    assert (found.what, found.value, found.threshold) == ("only 29 test clips", 29, 30)
+    assert (found.what, found.value, found.threshold) == ("Only 29 test clips", 29, 30)
 
 
 def run(acc2=0.8, n=40, msi=20, worrying=False):
@@ -129,7 +129,7 @@ def test_a_good_model_gets_none():
 @pytest.mark.parametrize(
     ("metrics", "said", "told"),
     [
-        ([run(msi=9)], (0, 1, 2), "only 9 clips in MSI"),
+        ([run(msi=9)], (0, 1, 2), "Only 9 clips in MSI"),
         ([run(0.6), run(0.4)], (0, 1, 2), "cmc is at chance: Acc-2 50.0%, the most frequent class 50.0%"),
         ([run()], (0, 2, 2), "cmc never says neutral, in 1 of 1 seeds"),
         ([run(), run(worrying=True)], (0, 1, 2), "Text dominates: weight 0.80, in 1 of 2 seeds"),

@@ -74,7 +74,7 @@ def test_second_run_has_nothing_to_do(demo):
 def test_provenance_tells_what_made_the_results(demo):
     folder, _ = demo
     facts = json.loads((folder / "results/demo/provenance.json").read_text())
-    assert facts["command"].startswith("snakemake ") and "mine.yaml" in facts["command"]
+    assert facts["command"].startswith("snakemake ") and "test.yaml" in facts["command"]
     assert facts["config"]["seeds"] == [1, 2] and '"chsims"' not in json.dumps(facts["config"])
     assert facts["results"]["results/demo/table.csv"] == files.sha256(folder / "results/demo/table.csv")
     assert facts["rules"]["finetune"]["jobs"] == 2 and facts["rules"]["demo_video"]["jobs"] == 3
@@ -197,7 +197,11 @@ def test_a_data_set_of_the_users_own_goes_as_documented(tmp_path):
     assert "火车九点开" in (results / "manifest.csv").read_text(encoding="utf-8")
     listed = documented("", "clip_id,stage,reason").replace("/data/interviews", str(root))
     assert (results / "quarantine.csv").read_text() == listed
-    assert (results / "summary.md").read_text().startswith(documented("", "# interviews"))
+    # a transcript is Chinese here, which the documented data set's are not
+    told = [
+        line for line in (results / "summary.md").read_text().splitlines() if "tokens are unknown" not in line
+    ]
+    assert "\n".join(told).startswith(documented("", "# interviews").rstrip("\n"))
     counts = pd.read_csv(results / "summary.csv", dtype=str, keep_default_na=False)
     seconds = counts.loc[(counts["split"] == "all") & (counts["name"] == "seconds"), "value"]
     assert 20 < float(seconds.item()) < 45  # ten clips of 2 to 4 s
@@ -248,6 +252,8 @@ def test_every_data_set_has_its_dag(tmp_path, dataset):
         "pretrain": 3,
         "finetune": 3,
         "evaluate": 3,
+        "summary": 1,
+        "warnings": 1,
         "table": 1,
     }
 
