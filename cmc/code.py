@@ -48,12 +48,14 @@ def checksum(*modules: str) -> str:
 def _read(path: Path) -> tuple[str, tuple[Path, ...]]:
     """Checksum of a module without its imports from this package, and the files that those are of."""
     source = path.read_bytes()
-    lines, imported = source.splitlines(keepends=True), []
+    lines = source.splitlines(keepends=True)
+    imported: list[Path] = []
     for node in ast.parse(source).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE.name:
-            lines[node.lineno - 1 : node.end_lineno] = [b""] * (node.end_lineno - node.lineno + 1)
+            last = node.end_lineno or node.lineno
+            lines[node.lineno - 1 : last] = [b""] * (last - node.lineno + 1)
             # a module of a package, or what a module holds
-            named = ((f"{node.module}.{alias.name}", node.module) for alias in node.names)
+            named = ((f"{node.module}.{alias.name}", node.module or "") for alias in node.names)
             imported += [file for names in named if (file := next(filter(None, map(_file, names)), None))]
     # what separates the import lines does not count either, or sorting them would
     own = b"".join(line for line in lines if line.strip())

@@ -264,7 +264,7 @@ def facts(encoder: str, download: bool = False, tokens: bool = True) -> dict[str
         there are none.
     """
     directory = resolve(encoder, download)
-    found = {"encoder": encoder, "sha256": model_sha256(directory)}
+    found: dict[str, str | int | None] = {"encoder": encoder, "sha256": model_sha256(directory)}
     if not tokens:
         return found
     import transformers

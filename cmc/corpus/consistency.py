@@ -100,7 +100,8 @@ def split(frame: pd.DataFrame, rule: Rule, modalities: Iterable[str] = MODALITIE
 
 def write(parts: Split, path: Path | str) -> None:
     """Write the subsets as CSV with columns clip_id, subset: MSC first, then MSI. Replaces `path` whole."""
-    rows = [(clip, subset) for subset in SUBSETS for clip in parts[subset]]
+    members = {"msc": parts["msc"], "msi": parts["msi"]}
+    rows = [(clip, subset) for subset in SUBSETS for clip in members[subset]]
     with files.whole(path) as partial:
         pd.DataFrame(rows, columns=["clip_id", "subset"]).to_csv(partial, index=False, lineterminator="\n")
 

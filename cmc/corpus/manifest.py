@@ -22,21 +22,7 @@ log = logging.getLogger(__name__)
 
 LABEL_FILES = ("label.csv", "meta.csv")
 # of videos, in any case; of several files of one name the first is taken
-EXTENSIONS = (
-    ".mp4",
-    ".mkv",
-    ".avi",
-    ".mov",
-    ".webm",
-    ".m4v",
-    ".mpg",
-    ".mpeg",
-    ".3gp",
-    ".mts",
-    ".m2ts",
-    ".ts",
-)
-EXTENSIONS += (".wmv", ".flv", ".ogv")
+EXTENSIONS = tuple(".mp4 .mkv .avi .mov .webm .m4v .mpg .mpeg .3gp .mts .m2ts .ts .wmv .flv .ogv".split())
 LONGEST_NAME = 255 - max(map(len, EXTENSIONS))  # bytes that file systems take, less the extension
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # that are not the comma
 REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
@@ -200,7 +186,8 @@ def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> C
     if name.partition(SEPARATOR)[0] != row["video_id"].strip():
         raise ValueError(f"video_id {row['video_id']!r} runs into the {SEPARATOR!r} that ends it in {name!r}")
     if None in row:
-        raise ValueError(f"the row has {len(row[None])} fields more than the header; quote texts with commas")
+        more = len(row[None])  # type: ignore[index]  # where csv puts fields beyond the header
+        raise ValueError(f"the row has {more} fields more than the header; quote texts with commas")
     split = SPLIT_NAMES.get(row["mode"].strip().lower())
     if split is None:
         raise ValueError(f"unknown split {row['mode']!r}; expected {', '.join(SPLITS)}")
@@ -275,7 +262,8 @@ def video_path(root: str | Path, clip: str, realpath: Callable[[str], str] = os.
 
 def clip_path(folder: str | Path, clip: str, suffix: str) -> Path:
     """Where a clip's file of another kind is: <folder>/<video>/<clip><suffix>."""
-    return Path(located(str(Path(folder)), *clip.split(SEPARATOR, 1), (suffix,)))
+    video, name = clip.split(SEPARATOR, 1)
+    return Path(located(str(Path(folder)), video, name, (suffix,)))
 
 
 def located(base: str, video: str, name: str, suffixes: Sequence[str]) -> str:

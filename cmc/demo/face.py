@@ -338,12 +338,14 @@ def _smooth(points: np.ndarray) -> np.ndarray:
 
 
 def _shade(colour: Colour, factor: float) -> Colour:
-    return tuple(min(255, round(channel * factor)) for channel in colour)
+    red, green, blue = (min(255, round(channel * factor)) for channel in colour)
+    return red, green, blue
 
 
 def _blend(first: Colour, second: Colour, share: float) -> Colour:
-    return tuple(round((1 - share) * a + share * b) for a, b in zip(first, second, strict=True))
+    red, green, blue = (round((1 - share) * a + share * b) for a, b in zip(first, second, strict=True))
+    return red, green, blue
 
 
 def _random_colour(rng: Random, low: int, high: int) -> Colour:
-    return tuple(rng.randint(low, high) for _ in range(3))
+    return rng.randint(low, high), rng.randint(low, high), rng.randint(low, high)

@@ -99,7 +99,7 @@ def rank(points: Mapping[str, Mapping], runs: Mapping[Run, Mapping[str, float]],
 def means(point: str, runs: Mapping[Run, Mapping[str, float]]) -> dict[str, float]:
     """How many seeds a point has, and mean and spread of each score over them."""
     own = [scores for (name, _), scores in runs.items() if name == point]
-    result = {"seeds": len(own)}
+    result: dict[str, float] = {"seeds": len(own)}
     for name in own[0]:
         values = np.array([scores[name] for scores in own]) * (PERCENT if name in PERCENTAGES else 1)
         if not np.isfinite(values).all():

@@ -44,7 +44,10 @@ def shard(
         CSV to write, columns clip_id, cpu_seconds. Of its own, since no two runs cost the same and the feature
         file shall be the same.
     """
-    usable, refused, spent, told = [], [], [], time.monotonic()
+    usable: list[dict] = []
+    refused: list[tuple[str, str, str]] = []
+    spent: list[float] = []
+    told = time.monotonic()
     results = (
         extractor.extract(sources)
         if modality == "text"
@@ -125,6 +128,7 @@ def fault(features: Features, modality: str, recipe: store.Recipe) -> str | None
             "token_ids and no times" if modality == "text" else "times and no token_ids"
         )
     beside = features.token_ids if modality == "text" else times
+    assert beside is not None
     if beside.shape != (len(values),):
         return f"{recipe.extractor} gave {len(values)} rows and times or token_ids of shape {beside.shape}"
     if times is not None and not (np.isfinite(times).all() and (np.diff(times) > 0).all()):

@@ -170,7 +170,7 @@ class Disk(io.FileIO):
         self.error: OSError | None = None
         self.kept: dict[int, bytes] = {}  # place -> what the disk did not take
 
-    def write(self, data: memoryview) -> int:
+    def write(self, data: memoryview) -> int:  # type: ignore[override]
         place, view = self.tell(), memoryview(data).cast("B")
         rest = view
         try:
@@ -184,7 +184,7 @@ class Disk(io.FileIO):
             self.seek(place + len(view))
         return len(view)
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         place, view = self.tell(), memoryview(buffer).cast("B")
         count = super().readinto(view)
         if self.error is None:

@@ -158,7 +158,7 @@ def scan(reader: store.Reader, modality: str, rows: int) -> tuple[np.ndarray, np
         block = reader.rows(modality, start, min(start + BLOCK, rows))
         missing.append(np.isnan(block.values).all(axis=1))
         times.append(block.times)
-    return np.concatenate(missing), None if times[0] is None else np.concatenate(times)
+    return np.concatenate(missing), None if times[0] is None else np.concatenate(times)  # type: ignore[arg-type]
 
 
 def recipes(reader: store.Reader) -> Iterator[Row]:
@@ -237,7 +237,8 @@ def subsets(part: pd.DataFrame) -> Iterator[Count]:
     for rule in get_args(consistency.Rule):
         parts = consistency.split(part, rule, present(part))
         if parts["unlabelled"] < len(part):
-            yield from ((f"{rule} {name}", len(parts[name])) for name in consistency.SUBSETS)
+            yield f"{rule} msc", len(parts["msc"])
+            yield f"{rule} msi", len(parts["msi"])
     yield "in neither", parts["unlabelled"]  # by either rule
 
 

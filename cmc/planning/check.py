@@ -118,16 +118,16 @@ def feature_file(data: Data, variants: Variants, dataset: str, tables: Collectio
     found = [Finding("good", f"feature file: {path}, {path.stat().st_size / 1e6:.0f} MB")]
     encoder, training = data.setting(dataset, "text_encoder"), variants.trains_text(dataset, tables)
     try:
-        width = hub.width(encoder)
+        width, vocabulary = hub.width(encoder), hub.vocabulary(encoder)
     except FileNotFoundError:
         return found  # told already
     from cmc.exchange import official  # brings pandas, which other plans need not wait for
 
     in_file = official.text_width(path)
-    if training and width and in_file and (misfit := hub.unfit(encoder, width, None, in_file)):
-        found.append(
-            Finding("error", f"{misfit}\n    It is to be finetuned, by {', '.join(training[:SHOWN])}.")
-        )
+    if training and width and vocabulary and in_file:
+        if misfit := hub.unfit(encoder, width, vocabulary, in_file):
+            by = ", ".join(training[:SHOWN])
+            found.append(Finding("error", f"{misfit}\n    It is to be finetuned, by {by}."))
     return found
 
 

@@ -44,7 +44,7 @@ def part(name: str) -> Draft202012Validator:
 def told(mistake: Any) -> str:
     """A mistake in the config: where, what, and for an unknown key those that there are."""
     place = ".".join(map(str, mistake.absolute_path)) or "config"
-    known = mistake.schema.get("properties") if isinstance(mistake.schema, dict) else {}
+    known = (mistake.schema.get("properties") if isinstance(mistake.schema, dict) else None) or {}
     unknown = mistake.validator == "additionalProperties"
     hint = f"; there are {', '.join(sorted(known)) or 'none'}" if unknown else ""
     return f"{place}: {mistake.message}{hint}"

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -281,7 +281,7 @@ def _curves(name: str, title: str, label: str, runs: list[pd.DataFrame], keys: l
     drawn = {}
     for run in runs:
         for key in run.columns.intersection(keys):
-            look = {"color": _colour(key), "ls": "--" if key.startswith("train") else "-"}
+            look: dict[str, Any] = {"color": _colour(key), "ls": "--" if key.startswith("train") else "-"}
             marker = "." if len(run) == 1 else None  # a line of one epoch would be invisible
             axes.plot(run["epoch"], run[key].astype(np.float64), lw=1, marker=marker, **look)
             drawn[key] = Line2D([], [], label=key.replace("_", " "), **look)

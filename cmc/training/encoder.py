@@ -52,7 +52,7 @@ def prepare(
     from cmc import hub
 
     bert = hub.load(text_encoder, first.text_layer).to(first.tokens.values.device)
-    largest = max(int(split.tokens.values.max()) for split in splits)
+    largest = max(int(split.tokens.values.max()) for split in splits if split.tokens)
     width, vocabulary = bert.config.hidden_size, bert.config.vocab_size
     if reason := hub.unfit(text_encoder, width, vocabulary, first.widths["text"], largest):
         raise ValueError(reason)
@@ -72,6 +72,7 @@ def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:
     Where padding is masked, real tokens alone. Else, as published, every position up to the split's text length:
     the language model itself still masks the padding, the encoders of CMC don't.
     """
+    assert split.tokens is not None
     tokens = split.tokens.batch(clips)
     if split.text_length is None:
         return tokens.replace(in_rectangles(partial(run, bert), tokens.values, tokens.groups))

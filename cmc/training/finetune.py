@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cmc import files, metrics
+from cmc.labels import Has0
 from cmc.models.cmc import Dimensions, MultimodalModel, Output
 from cmc.models.sequences import Sequences
 from cmc.training import checkpoint, dataset, encoder, pseudo_labels
@@ -75,7 +76,7 @@ class Finetuning:
         train: Split,
         valid: Split,
         labels: dict[str, Tensor],
-        has0: str,
+        has0: Has0,
         order: Order,
         bert: nn.Module | None = None,
     ) -> None:

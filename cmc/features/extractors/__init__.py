@@ -52,7 +52,7 @@ def declared(name: str, constant: str) -> dict[str, Any]:
         if isinstance(node, ast.Assign | ast.AnnAssign) and [ast.unparse(one) for one in targets] == [
             constant
         ]:
-            return ast.literal_eval(node.value)
+            return ast.literal_eval(node.value or "None")
     return {}
 
 

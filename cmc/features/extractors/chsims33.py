@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import starmap
 from pathlib import Path
+from typing import Any
 
 from cmc.features.extractors import numba_cache  # isort: split
 
@@ -58,7 +59,7 @@ class ChSims33:
     def __init__(self, f0: str = "zcr", sample_rate: int = media.SAMPLE_RATE, hop: int = 512) -> None:
         if f0 not in F0:
             raise ValueError(f"f0 is {f0!r}: choose one of {', '.join(F0)}")
-        self.settings = {"f0": f0, "sample_rate": sample_rate, "hop": hop}
+        self.settings: dict[str, Any] = {"f0": f0, "sample_rate": sample_rate, "hop": hop}
         self._mel = librosa.filters.mel(sr=sample_rate, n_fft=FRAME, htk=True)
         self.rate = sample_rate / hop
         self.columns = [

@@ -67,7 +67,7 @@ def chroma(wave: np.ndarray, sample_rate: int, hop: int, tuning: float) -> np.nd
 @lru_cache(maxsize=128)
 def top_octave(sample_rate: int, tuning: float) -> sparse.csr_matrix:
     """Spectra (filters, frequencies), complex64, of the highest octave's filters, sparse."""
-    lowest = librosa.note_to_hz("C1") * 2 ** (tuning / PER_OCTAVE)
+    lowest = float(librosa.note_to_hz("C1")) * 2 ** (tuning / PER_OCTAVE)
     frequencies = librosa.cqt_frequencies(OCTAVES * PER_OCTAVE, fmin=lowest, bins_per_octave=PER_OCTAVE)
     basis, lengths = librosa.filters.wavelet(freqs=frequencies[-PER_OCTAVE:], sr=sample_rate, gamma=0)
     width = basis.shape[1]

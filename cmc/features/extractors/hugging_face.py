@@ -132,7 +132,8 @@ class HuggingFace:
 
 def _parts(token_ids: list[list[int]]) -> Iterator[list[list[int]]]:
     """Token sequences in parts that follow each other, of `TOKENS_HELD` tokens at most."""
-    part, tokens = [], 0
+    part: list[list[int]] = []
+    tokens = 0
     for ids in token_ids:
         if part and tokens + len(ids) > TOKENS_HELD:
             yield part

@@ -326,7 +326,7 @@ def _floats(pointer, count: int, fields: tuple[str, ...]) -> np.ndarray:
     kind = pointer._type_
     size = ctypes.sizeof(kind)
     content = (ctypes.c_char * (count * size)).from_address(ctypes.addressof(pointer.contents))
-    columns = [np.ndarray(count, np.float32, content, getattr(kind, f).offset, (size,)) for f in fields]
+    columns = [np.ndarray(count, np.float32, content, getattr(kind, f).offset, (size,)) for f in fields]  # type: ignore[arg-type]
     return np.stack(columns, axis=1).astype(np.float64)
 
 

@@ -45,7 +45,9 @@ def environment() -> str:
     are installed, and our code that calls them."""
     digest = hashlib.sha256()
     for library in ("numba", "librosa"):
-        digest.update(f"{library} {version(library)} {find_spec(library).origin}\n".encode())
+        digest.update(
+            f"{library} {version(library)} {getattr(find_spec(library), 'origin', None)}\n".encode()
+        )
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

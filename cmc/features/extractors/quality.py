@@ -21,7 +21,8 @@ class Sound:
 
     def __init__(self, sample_rate: int) -> None:
         self.sample_rate = sample_rate
-        self.held, self.length = [], 0  # pieces not yet looked at, and their samples
+        self.held: list[np.ndarray] = []  # pieces not yet looked at
+        self.length = 0  # their samples
         self.samples = self.clipped = self.frames = self.silent = self.voiced = 0
         window = np.hanning(FRAME).astype(np.float32)
         self.window, self.of_window = window, _autocorrelation(window)
