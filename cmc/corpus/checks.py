@@ -231,7 +231,7 @@ def classes(used: list[manifest.Clip], has0: str, one_sided: bool) -> list[Findi
         sides = {sign >= first_high for sign in SIGNS if signs[split, sign]}
         if len(sides) == 2 or not sides:
             continue
-        lacking = has0.split("_")[0 if sides == {True} else 1]
+        lacking = has0.split("_")[0 if sides == {True} else 1].replace("non", "non-")
         if split != "train":
             found.append(Finding("warning", f"no {lacking} clip in {split}: its Acc-2 says little"))
             continue

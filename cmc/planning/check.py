@@ -21,6 +21,11 @@ def stop(found: list[Finding], dataset: str) -> None:
         raise PlanError(f"The data set {dataset} can't be run:\n{lines}")
 
 
+def warnings(found: list[Finding], dataset: str) -> str:
+    """What should make one wary of a data set, a line each; "" if nothing does."""
+    return "".join(f"{dataset}: {finding.text}\n" for finding in found if finding.level == "warning")
+
+
 def findings(
     config: Mapping[str, Any],
     data: Data,

@@ -159,7 +159,7 @@ def test_a_file_that_came_later_is_found(root):
     ("labels", "label_range", "has0", "lacking"),
     [
         ([0, 3, 6] * 4, (0, 6), "negative_nonnegative", "negative"),
-        ([1, 3, 5] * 4, (1, 5), "nonpositive_positive", "nonpositive"),
+        ([1, 3, 5] * 4, (1, 5), "nonpositive_positive", "non-positive"),
         ([-1, 0, -1] * 4, (-1, 1), "nonpositive_positive", "positive"),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_class_that_no_clip_has_and_a_side_that_a_split_lacks(root):
     write(root, [-1, 1, 1] * 2 + [-1, 1, -1] + [1, 1, 1])
     warning = told(judged(root), "warning")
     assert "no clip is neutral" in warning
-    assert "no nonpositive clip in test: its Acc-2 says little" in warning
+    assert "no non-positive clip in test: its Acc-2 says little" in warning
     assert told(judged(root), "error") == ""
 
 

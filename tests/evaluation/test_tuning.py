@@ -6,6 +6,7 @@ import re
 
 import pandas as pd
 import pytest
+from configs import plan
 from small_run import ONE_EPOCH, merged, planned, snakemake
 
 from cmc.evaluation import tuning
@@ -185,15 +186,15 @@ def test_order_and_another_measure_train_nothing(tuned):
     assert set(jobs) == {"table"}
 
 
-def test_points_share_stage_1_where_it_is_the_same(tmp_path):
+def test_points_share_stage_1_where_it_is_the_same():
     """Whatever else is in the grid, and whichever variants there are."""
 
     def pretrainings(**change):
-        said = snakemake(tmp_path, "-n", TARGET, "--quiet", "host", config=merged(config, change))
-        return set(re.findall(r"results/demo/(\S+)/seed1/pretrain.json", said))
+        variants, _ = plan(**merged(merged(SMALL, {"tuning": {"grid": grid}}), change))
+        paths = {variants.pretrained("demo", point, 1) for point in ["cmc", *variants.grid.points]}
+        return {path.split("/")[2] for path in paths}
 
     grid = ONE_AXIS | {"model.layers": [2, 1], "finetune.lr": [1.0e-3, 5.0e-2]}
-    config = merged(SMALL, {"seeds": [1], "tuning": {"grid": grid}})
     assert pretrainings() == {"cmc", "layers1", "layers2"}
     assert pretrainings(variants={"alike": {"model": {"layers": 2}}}) == {"cmc", "layers1", "layers2"}
     fewer = {"grid": {"model.layers": [1, 2]}, "without": ["lr0.05-layers2", "lr0.001-layers2"]}

@@ -30,4 +30,5 @@ if workflow.is_main_process:
             tables = targets.tables(wanted, dataset, config["tables"])
             found = check.findings(config, data, variants, dataset, tables)
             check.stop(found, dataset)
+            print(check.warnings(found, dataset), end="", file=sys.stderr)
         targets.check(wanted, is_made, products())
