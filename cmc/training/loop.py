@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -85,28 +85,27 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: 
         history, seconds, stale = json.loads(saved["history"]), saved["seconds"], saved["stale"]
         log.info("resumed after epoch %d from %s", len(history), resume)
     last_save = told = time.monotonic()
-    interrupt = Interrupt()
-    while len(history) < epochs and stale < patience:
-        epoch, started = len(history) + 1, time.monotonic()
-        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-        diagnostics = stage.train_epoch(epoch)
-        validation, improved = stage.validate(epoch)
-        rates = learning_rates(stage.optimizer)
-        history.append({"epoch": epoch, **diagnostics, **validation, **rates, "improved": improved})
-        seconds.append(time.monotonic() - started)
-        stale = 0 if improved else stale + 1
-        due = epoch == 1 or time.monotonic() - told > TELL_SECONDS
-        told = time.monotonic() if due else told
-        line = summary(history, epochs, patience - stale)
-        log.log(logging.INFO if due else logging.DEBUG, "%s  %.1f s", line, seconds[-1])
-        if interrupt.asked or time.monotonic() - last_save > SAVE_SECONDS:
-            save_state(resume, identity, stage, history, seconds, stale)
-            last_save = time.monotonic()
-        if interrupt.asked:
-            raise KeyboardInterrupt(
-                f"stopped and saved after epoch {epoch}; the same command goes on from there"
-            )
-    interrupt.end()
+    with Interrupt() as interrupt:
+        while len(history) < epochs and stale < patience:
+            epoch, started = len(history) + 1, time.monotonic()
+            torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+            diagnostics = stage.train_epoch(epoch)
+            validation, improved = stage.validate(epoch)
+            rates = learning_rates(stage.optimizer)
+            history.append({"epoch": epoch, **diagnostics, **validation, **rates, "improved": improved})
+            seconds.append(time.monotonic() - started)
+            stale = 0 if improved else stale + 1
+            due = epoch == 1 or time.monotonic() - told > TELL_SECONDS
+            told = time.monotonic() if due else told
+            line = summary(history, epochs, patience - stale)
+            log.log(logging.INFO if due else logging.DEBUG, "%s  %.1f s", line, seconds[-1])
+            if interrupt.asked or time.monotonic() - last_save > SAVE_SECONDS:
+                save_state(resume, identity, stage, history, seconds, stale)
+                last_save = time.monotonic()
+            if interrupt.asked:
+                raise KeyboardInterrupt(
+                    f"stopped and saved after epoch {epoch}; the same command goes on from there"
+                )
     if history:
         log.info("ended with %s  %.0f s in all", summary(history, epochs, patience - stale), sum(seconds))
     with files.whole(out.with_suffix(".csv")) as partial:
@@ -154,20 +153,22 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.asked = False
-        self.before = None
+        self.before: Any = None
+
+    def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():  # nobody else may take signals
             self.before = signal.signal(signal.SIGINT, self.note)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
 
     def note(self, *_signal: object) -> None:
         if self.asked:
             raise KeyboardInterrupt("stopped at once; the same command goes on from the last saved epoch")
         self.asked = True
         log.info("will stop after this epoch; press Ctrl-C again to stop at once")
-
-    def end(self) -> None:
-        """Leave Ctrl-C to those who had it before."""
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
 
 
 def digest(recipe: dict) -> str:

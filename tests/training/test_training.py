@@ -196,6 +196,24 @@ def test_damaged_state_is_not_resumed(tmp_path, features, pretrained):
     assert contents(tmp_path / "p2.safetensors") == contents(pretrained)
 
 
+def test_ctrl_c_lets_the_epoch_end_and_saves_it(tmp_path, features, pretrained, monkeypatch):
+    validate, before = pretrain.Pretraining.validate, signal.getsignal(signal.SIGINT)
+
+    def interrupted(self, epoch):
+        if epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return validate(self, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain.Pretraining, "validate", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="saved after epoch 2; the same command goes on"):
+            run_pretrain(features, tmp_path / "p3.safetensors")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert (tmp_path / "p3.resume").exists()
+    run_pretrain(features, tmp_path / "p3.safetensors")
+    assert contents(tmp_path / "p3.safetensors") == contents(pretrained)
+
+
 SCRIPT = """
 import sys
 import torch
