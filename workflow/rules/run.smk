@@ -18,6 +18,11 @@ if (
 
 onstart:
     run.note_start(os.environ["CMC_COMMAND"])
+    # What is to be made anew is marked as unfinished now, not when its job begins: if an earlier job fails or the
+    # run is ended, the next run must not take a table of other settings for the current one.
+    for job in workflow.dag.needrun_jobs():
+        if any(map(os.path.exists, job.output)):
+            workflow.persistence.started(job)
 
 
 onsuccess:
