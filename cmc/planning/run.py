@@ -1,11 +1,14 @@
 """What a run says of itself: who holds the folder, why a stage runs again, what to look at afterwards."""
 
 import ast
+import atexit
 import json
 import logging
 import os
 import platform
 import re
+import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -66,6 +69,42 @@ def holder(locks: Sequence[Path]) -> str:
 # ------------------------------------------------------------------------------------------ in the terminal
 
 
+def share_terminal() -> None:
+    """Let what jobs print go through this process, which draws the bars: it would be erased with them.
+
+    Jobs inherit a pipe in the place of the terminal. A thread writes its lines to `sys.stderr`, which the bars
+    move above themselves while they are drawn. Without a terminal nothing is changed.
+    """
+    streams = [number for number in (1, 2) if os.isatty(number)]
+    if 2 not in streams:
+        return
+    terminals = {number: os.dup(number) for number in streams}
+    source, sink = os.pipe()
+    for number, terminal in terminals.items():
+        stream = (sys.stdout, sys.stderr)[number - 1]
+        stream.flush()
+        own = open(terminal, "w", buffering=1, encoding=stream.encoding, errors="replace", closefd=False)
+        setattr(sys, ("stdout", "stderr")[number - 1], own)
+        os.dup2(sink, number)
+    os.close(sink)
+
+    def pass_on() -> None:
+        with open(source, errors="replace") as lines:
+            for line in lines:
+                sys.stderr.write(line)
+                sys.stderr.flush()
+
+    relay = threading.Thread(target=pass_on, daemon=True)
+    relay.start()
+
+    def give_back() -> None:
+        for number, terminal in terminals.items():
+            os.dup2(terminal, number)  # closes the pipe, but for jobs that are still there
+        relay.join(timeout=1)
+
+    atexit.register(give_back)
+
+
 class Plain(logging.Filter):
     """Makes of what Snakemake logs what people want to read.
 
@@ -73,9 +112,9 @@ class Plain(logging.Filter):
     failed, neither log nor command is shown: the job itself has said what went wrong.
     """
 
-    def __init__(self, out: Any) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.out, self.told = out, set[str]()
+        self.told = set[str]()
 
     def filter(self, record: logging.LogRecord) -> bool:
         if FAILED.search(record.getMessage()):
@@ -84,7 +123,7 @@ class Plain(logging.Filter):
         if logs and record.levelno >= logging.ERROR:
             print(
                 f"{getattr(record, 'rule_name', 'job')}: its log is {', '.join(logs)}",
-                file=self.out,
+                file=sys.stderr,
                 flush=True,
             )
         if logs:
@@ -96,7 +135,7 @@ class Plain(logging.Filter):
             line = f"{rule} runs again: {', '.join(shown)}"
             if line not in self.told:
                 self.told.add(line)
-                print(line, file=self.out, flush=True)
+                print(line, file=sys.stderr, flush=True)
         return True
 
 

@@ -1,11 +1,13 @@
 """What a run says of itself."""
 
-import io
+import contextlib
 import json
 import logging
 import os
 import platform
+import pty
 import subprocess
+import sys
 
 import pytest
 
@@ -43,28 +45,26 @@ def test_other_reasons_stay():
     assert run.changes(reason([BEFORE], [NOW]).replace("'lr'", "?"), "finetune") == ["its settings"]
 
 
-def test_each_change_is_told_once():
-    out = io.StringIO()
-    reasons = run.Plain(out)
+def test_each_change_is_told_once(capsys):
+    reasons = run.Plain()
     for rule in ("finetune", "finetune", "pretrain"):
         record = logging.makeLogRecord({"reason": reason([BEFORE], [NOW]), "rule_name": rule})
         assert reasons.filter(record) and len(record.reason) < 80
     assert reasons.filter(logging.makeLogRecord({"reason": "Missing output files: x", "rule_name": "a"}))
     assert reasons.filter(logging.makeLogRecord({}))
-    assert out.getvalue().splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         "finetune runs again: finetune.lr 0.001 -> 0.0005, finetune.new unset -> True",
         "pretrain runs again: pretrain.lr 0.001 -> 0.0005, pretrain.new unset -> True",
     ]
 
 
-def test_a_failed_job_has_said_what_went_wrong_itself():
-    out = io.StringIO()
-    plain = run.Plain(out)
+def test_a_failed_job_has_said_what_went_wrong_itself(capsys):
+    plain = run.Plain()
     begun = logging.makeLogRecord({"levelno": logging.INFO, "rule_name": "a", "log": ["a.log"]})
     failed = logging.makeLogRecord({"levelno": logging.ERROR, "rule_name": "a", "log": ["a.log"]})
     for record in (begun, failed):
         assert plain.filter(record) and record.log == []
-    assert out.getvalue() == "a: its log is a.log\n"
+    assert capsys.readouterr().err == "a: its log is a.log\n"
     where = "CalledProcessError in file \"x.smk\", line 1:\nCommand 'python x.py' "
     assert not plain.filter(logging.makeLogRecord({"msg": where + "returned non-zero exit status 1."}))
     assert plain.filter(logging.makeLogRecord({"msg": where + "died with <Signals.SIGKILL: 9>."}))
@@ -98,3 +98,45 @@ def test_what_there_is_to_look_at(tmp_path, monkeypatch):
     for name in ("table.csv", "report.html", "features.h5"):
         (tmp_path / "results/mine" / name).touch()
     assert run.next_look(["mine", "other"]) == "Look at results/mine/: table.csv, report.html"
+
+
+BARS = """
+import io, os, subprocess, sys
+from cmc.planning import run
+run.share_terminal()
+assert sys.stderr.isatty() and sys.stdout.isatty()  # the bars and what is coloured still see the terminal
+terminal, sys.stderr = sys.stderr, io.StringIO()  # as the bars do while they are drawn
+subprocess.run("echo from stdout; echo from stderr >&2", shell=True, check=True)
+while sys.stderr.getvalue().count("\\n") < 2:
+    pass
+assert sys.stderr.getvalue() == "from stdout\\nfrom stderr\\n", sys.stderr.getvalue()
+sys.stderr = terminal
+subprocess.run("echo later", shell=True, check=True)
+print("the end", file=sys.stderr)
+"""
+
+
+def on_a_terminal(program):
+    """What a program shows on a terminal, and its exit code."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=its, stdout=its, stderr=its)
+    os.close(its)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal's end
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    return shown.decode(), process.wait()
+
+
+def test_what_jobs_print_goes_through_the_process_that_draws_the_bars():
+    shown, code = on_a_terminal(BARS)
+    assert code == 0, shown
+    assert sorted(shown.split("\r\n")) == ["", "later", "the end"]
+
+
+def test_without_a_terminal_nothing_is_changed():
+    program = "import sys; from cmc.planning import run; old = sys.stderr; run.share_terminal()"
+    subprocess.run(
+        [sys.executable, "-c", f"{program}; assert sys.stderr is old"], check=True, capture_output=True
+    )

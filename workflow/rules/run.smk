@@ -37,6 +37,7 @@ onerror:
 
 
 if workflow.is_main_process:
-    logging.getLogger("snakemake.logging").addFilter(run.Plain(sys.stderr))
+    run.share_terminal()
+    logging.getLogger("snakemake.logging").addFilter(run.Plain())
     if locks := list(Path(".snakemake/locks").glob("*.lock")):
         print(run.holder(locks), file=sys.stderr)
