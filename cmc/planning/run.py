@@ -22,6 +22,7 @@ CHANGED = re.compile(
 )
 CHECKSUM = re.compile(r"[0-9a-f]{64}")
 FAILED = re.compile(r"CalledProcessError in file .*returned non-zero exit status 1\.", re.DOTALL)
+STOPPED = "Terminating processes on user request"
 NOTHING = "<nothing exclusive>"
 SHOWN = 6  # changes of a stage that are told
 LOOKED_AT = ("table.csv", "report.html", "summary.md", "warnings.csv", "quarantine.csv", "provenance.json")
@@ -114,12 +115,16 @@ class Plain(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told = set[str]()
+        self.told, self.stopped = set[str](), False
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if FAILED.search(record.getMessage()):
+        message = record.getMessage()
+        self.stopped = self.stopped or message.startswith(STOPPED)
+        if FAILED.search(message):
             return False
         logs = getattr(record, "log", None)
+        if logs and self.stopped:
+            return False  # it was asked to end, and has said that it did
         if logs and record.levelno >= logging.ERROR:
             print(
                 f"{getattr(record, 'rule_name', 'job')}: its log is {', '.join(logs)}",

@@ -70,6 +70,13 @@ def test_a_failed_job_has_said_what_went_wrong_itself(capsys):
     assert plain.filter(logging.makeLogRecord({"msg": where + "died with <Signals.SIGKILL: 9>."}))
 
 
+def test_after_ctrl_c_no_job_is_called_failed(capsys):
+    plain = run.Plain()
+    assert plain.filter(logging.makeLogRecord({"msg": "Terminating processes on user request, this ..."}))
+    ended = logging.makeLogRecord({"levelno": logging.ERROR, "rule_name": "a", "log": ["a.log"]})
+    assert not plain.filter(ended) and capsys.readouterr().err == ""
+
+
 @pytest.fixture
 def lock(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
