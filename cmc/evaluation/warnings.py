@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cmc import SPLITS, files
+from cmc.corpus.quarantine import printable
 from cmc.evaluation import tables
 from cmc.labels import CLASSES
 from cmc.metrics import FEWEST_CLIPS
@@ -99,7 +100,7 @@ def doubts(summary: pd.DataFrame) -> Iterator[Warned]:
     for name, text in section(summary, "features", "all").items():
         if name.endswith(" doubt"):
             advice = "Set text_encoder to the one that made the file's text"
-            yield Warned(name.removesuffix(" doubt"), text, math.nan, math.nan, advice)
+            yield Warned(name.removesuffix(" doubt"), text.rstrip("."), math.nan, math.nan, advice)
 
 
 def few_clips(summary: pd.DataFrame) -> Iterator[Warned]:
@@ -190,7 +191,7 @@ def clips(
 
 
 def some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+    return ", ".join(map(printable, names[:SHOWN])) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
 
 
 # ------------------------------------------------------------------------------------------ models
@@ -224,7 +225,9 @@ def mean(metrics: Sequence[Mapping], model: str) -> float:
 
 
 def never_predicted(metrics: Sequence[Mapping], predictions: Sequence[pd.DataFrame]) -> Iterator[Warned]:
-    """Classes that some test clips have and a model never gives, by seeds."""
+    """Classes that some test clips have and a model never gives, by seeds; of few clips it says nothing."""
+    if len(predictions[0]) < FEWEST_CLIPS:
+        return
     variant, count = metrics[0]["variant"], len(predictions)
     logits = [tables.model_logits(one, variant) for one in predictions]
     for model in logits[0]:

@@ -115,11 +115,12 @@ def run(acc2=0.8, n=40, msi=20, worrying=False):
     return {"variant": "cmc", "models": {"cmc": scores, "majority": majority}, "signatures": [sign]}
 
 
-def predictions(said=(0, 1, 2), classes=(0, 1, 2)):
+def predictions(said=(0, 1, 2), classes=(0, 1, 2), times=4):
+    """Of three clips, as many times."""
     table = pd.DataFrame({"clip_id": list("abc"), "class": classes})
     for number, name in enumerate(CLASSES):
         table[f"logits_{name}"] = [float(one == number) for one in said]
-    return table
+    return pd.concat([table] * times, ignore_index=True)
 
 
 def test_a_good_model_gets_none():
@@ -142,6 +143,16 @@ def test_models(metrics, said, told):
 
 def test_a_class_that_the_test_lacks_need_not_be_said():
     assert warnings.of_models([run()], [predictions((0, 0, 2), classes=(0, 0, 2))]) == []
+
+
+def test_of_few_clips_no_class_is_missed():
+    assert warnings.of_models([run()], [predictions((0, 2, 2), times=3)]) == []
+    assert warnings.of_models([run()], [predictions((0, 2, 2), times=4)])
+
+
+def test_ids_that_would_command_a_terminal_are_escaped():
+    [found] = warnings.of_data(summary([("shared_videos", "all", "a\x1b[2J", 2)]))
+    assert "\x1b" not in found.what and "a\\x1b[2J" in found.what
 
 
 def test_the_list_is_read_as_it_was_written_and_shown(tmp_path):
