@@ -79,12 +79,9 @@ def of_models(metrics: Sequence[Mapping], predictions: Sequence[pd.DataFrame]) -
     predictions : sequence of DataFrame
         Test predictions, one a seed and in the same order.
     """
-    return [
-        *small_subsets(metrics),
-        *chance(metrics),
-        *never_predicted(metrics, predictions),
-        *signs(metrics),
-    ]
+    clips = metrics[0]["models"][metrics[0]["variant"]]["test"]["n"]
+    judged = [*chance(metrics), *never_predicted(metrics, predictions)] if clips >= FEWEST_CLIPS else []
+    return [*small_subsets(metrics), *judged, *signs(metrics)]
 
 
 # ------------------------------------------------------------------------------------------ data
@@ -207,9 +204,7 @@ def small_subsets(metrics: Sequence[Mapping]) -> Iterator[Warned]:
 
 def chance(metrics: Sequence[Mapping]) -> Iterator[Warned]:
     """Models that are no better than the most frequent training class."""
-    baseline, variant = mean(metrics, "majority"), metrics[0]["variant"]
-    if metrics[0]["models"][variant]["test"]["n"] < FEWEST_CLIPS:
-        return
+    baseline = mean(metrics, "majority")
     for model in metrics[0]["models"]:
         if model != "majority" and mean(metrics, model) <= baseline:
             acc2 = mean(metrics, model)
@@ -225,9 +220,7 @@ def mean(metrics: Sequence[Mapping], model: str) -> float:
 
 
 def never_predicted(metrics: Sequence[Mapping], predictions: Sequence[pd.DataFrame]) -> Iterator[Warned]:
-    """Classes that some test clips have and a model never gives, by seeds; of few clips it says nothing."""
-    if len(predictions[0]) < FEWEST_CLIPS:
-        return
+    """Classes that some test clips have and a model never gives, by seeds."""
     variant, count = metrics[0]["variant"], len(predictions)
     logits = [tables.model_logits(one, variant) for one in predictions]
     for model in logits[0]:

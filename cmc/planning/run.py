@@ -76,17 +76,19 @@ def share_terminal() -> None:
     Jobs inherit a pipe in the place of the terminal. A thread writes its lines to `sys.stderr`, which the bars
     move above themselves while they are drawn. Without a terminal nothing is changed.
     """
-    streams = [number for number in (1, 2) if os.isatty(number)]
-    if 2 not in streams:
+    if not os.isatty(2):
         return
-    terminals = {number: os.dup(number) for number in streams}
     source, sink = os.pipe()
-    for number, terminal in terminals.items():
-        stream = (sys.stdout, sys.stderr)[number - 1]
-        stream.flush()
-        own = open(terminal, "w", buffering=1, encoding=stream.encoding, errors="replace", closefd=False)
-        setattr(sys, ("stdout", "stderr")[number - 1], own)
-        os.dup2(sink, number)
+    terminals = {}
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if os.isatty(number):
+            stream, terminals[number] = getattr(sys, name), os.dup(number)
+            stream.flush()
+            own = open(
+                terminals[number], "w", buffering=1, encoding=stream.encoding, errors="replace", closefd=False
+            )
+            setattr(sys, name, own)
+            os.dup2(sink, number)
     os.close(sink)
 
     def pass_on() -> None:
@@ -110,7 +112,8 @@ class Plain(logging.Filter):
     """Makes of what Snakemake logs what people want to read.
 
     Which settings make a stage run again is told once, where Snakemake shows all that it has. Of a job that
-    failed, neither log nor command is shown: the job itself has said what went wrong.
+    failed, neither log nor command is shown: the job itself has said what went wrong. After Ctrl-C none is
+    called failed.
     """
 
     def __init__(self) -> None:

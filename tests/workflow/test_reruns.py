@@ -245,6 +245,22 @@ def test_a_clips_video(mine):
     assert jobs["extract_audio"] == jobs["extract_vision"] == 1
 
 
+def test_a_rerun_that_fails_is_not_done(demo, tmp_path):
+    """The checkpoints of a job that fails are deleted, its table is not (Snakemake issue 1978)."""
+    table, finished = "results/demo/table.csv", tmp_path / "run"
+    shutil.copytree(demo[0], finished)
+    other = merged(ONE_EPOCH, {"datasets": {"demo": {"finetune": {"lr": 0.0007}}}})
+    before = (finished / table).read_bytes()
+    script = finished / "project/workflow/scripts/finetune.py"
+    with edited(script, b"raise SystemExit('no')\n"):
+        snakemake(finished, table, config=other, check=False)
+    assert (finished / table).read_bytes() == before
+    jobs = planned(finished, table, config=other)
+    assert {"finetune", "evaluate", "table"} <= set(jobs)
+    snakemake(finished, table, config=other)
+    assert planned(finished, table, config=other) == {}
+
+
 def test_every_row_is_tested():
     changes = {"change"} | set(CHANGES) | set(CODE)
     named = {
