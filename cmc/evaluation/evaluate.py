@@ -53,7 +53,7 @@ def run(
     classes = dataset.load_classes(features, "train")
     scores = tables.score(table, consistency.read(subsets), recipe["has0"], classes, variant)
     scores |= {"dataset": name, "variant": variant, "seed": recipe["seed"], "has0": recipe["has0"]}
-    scores["signatures"] = signatures.measure(scores, variant, first_meta["history"])
+    scores["signatures"] = signatures.measure(scores, variant, first_meta["history"], len(classes))
     files.write_text(predictions_out, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     files.write_text(metrics_out, json.dumps(scores, indent=1, sort_keys=True) + "\n")
 

@@ -11,7 +11,7 @@ FLIP_LIMIT = 0.01  # share of hard labels flipped in an epoch
 GAP_LIMIT = 25.0  # points of Acc-2 between clips whose modalities agree and those whose don't
 
 
-def measure(scores: Mapping, variant: str, pretraining: Sequence[Mapping]) -> list[dict]:
+def measure(scores: Mapping, variant: str, pretraining: Sequence[Mapping], training_clips: int) -> list[dict]:
     """The signatures of one run.
 
     Parameters
@@ -22,6 +22,8 @@ def measure(scores: Mapping, variant: str, pretraining: Sequence[Mapping]) -> li
         Name of the multimodal model in `scores`.
     pretraining : sequence of mapping
         Stage 1's history: an epoch's `epoch` and flips_{modality}, the share of hard labels that it changed.
+    training_clips : int
+        Clips whose labels could flip. Of fewer than `cmc.metrics.FEWEST_CLIPS` clips nothing is measured.
 
     Returns
     -------
@@ -32,22 +34,27 @@ def measure(scores: Mapping, variant: str, pretraining: Sequence[Mapping]) -> li
     subsets = scores["models"][variant]
     fewest = min(subsets["msc"]["n"], subsets["msi"]["n"]) if "msc" in subsets else 0
     gap = 100 * (subsets["msc"]["acc2"] - subsets["msi"]["acc2"]) if fewest >= FEWEST_CLIPS else math.nan
+    tested = subsets["test"]["n"]
+    text = scores["router_weights"].get("text", math.nan) if tested >= FEWEST_CLIPS else math.nan
+    flips = late_flips(pretraining) if training_clips >= FEWEST_CLIPS else math.nan
     return [
         signature(
             "text_dominance",
             "Text dominates the router: its mean weight",
             "weight",
-            scores["router_weights"].get("text", math.nan),
+            text,
             TEXT_DOMINANCE,
-            "the model has no text",
+            "the model has no text" if tested >= FEWEST_CLIPS else f"{tested} test clips",
         ),
         signature(
             "late_flips",
             f"Pseudo labels still move after epoch {SETTLED_EPOCH}: largest share flipped in the last epoch",
             "share",
-            late_flips(pretraining),
+            flips,
             FLIP_LIMIT,
-            f"stage 1 ended by epoch {SETTLED_EPOCH}",
+            f"stage 1 ended by epoch {SETTLED_EPOCH}"
+            if training_clips >= FEWEST_CLIPS
+            else f"{training_clips} training clips",
         ),
         signature(
             "consistency_gap",

@@ -48,6 +48,10 @@ class Warned:
     threshold: float
     advice: str
 
+    def __str__(self) -> str:
+        end = "" if self.what.endswith((".", "?", "!")) else "."
+        return f"{self.what}{end} {self.advice}."
+
 
 COLUMNS = [field.name for field in fields(Warned)]
 
@@ -60,7 +64,8 @@ def of_data(summary: pd.DataFrame, extraction: pd.DataFrame | None = None) -> li
     summary : DataFrame
         See `cmc.features.summary.summarise`.
     extraction : DataFrame, optional
-        A row a clip, see `cmc.features.extract.list_quality`; None of features that were not extracted here.
+        A row a clip that is used, see `cmc.features.extract.list_quality`; None of features that were not
+        extracted here.
     """
     found = [*doubts(summary), *few_clips(summary), *absent_classes(summary), *shared(summary)]
     found += published(summary)
@@ -97,7 +102,7 @@ def doubts(summary: pd.DataFrame) -> Iterator[Warned]:
     for name, text in section(summary, "features", "all").items():
         if name.endswith(" doubt"):
             advice = "Set text_encoder to the one that made the file's text"
-            yield Warned(name.removesuffix(" doubt"), text.rstrip("."), math.nan, math.nan, advice)
+            yield Warned(name.removesuffix(" doubt"), text, math.nan, math.nan, advice)
 
 
 def few_clips(summary: pd.DataFrame) -> Iterator[Warned]:
@@ -108,18 +113,18 @@ def few_clips(summary: pd.DataFrame) -> Iterator[Warned]:
 
 
 def absent_classes(summary: pd.DataFrame) -> Iterator[Warned]:
-    for split in SPLITS:
-        counts = section(summary, "label_classes", split)
-        for name in CLASSES:
-            if counts.get(f"M {name}") == "0":
-                advice = (
-                    "No model can learn it"
-                    if split == "train"
-                    else f"Accuracies on {split} say nothing of it"
-                )
-                yield Warned(
-                    split, f"No clip in {split} is {name}", 0, 1, f"{advice}; look at labels and split"
-                )
+    counts = {split: section(summary, "label_classes", split) for split in SPLITS}
+    for name in CLASSES:
+        absent = [split for split in SPLITS if counts[split].get(f"M {name}") == "0"]
+        if absent == list(SPLITS):
+            advice = "Its column in a confusion matrix stays empty; look at the labels"
+            yield Warned("labels", f"No clip at all is {name}", 0, 1, advice)
+            continue
+        for split in absent:
+            advice = (
+                "No model can learn it" if split == "train" else f"Accuracies on {split} say nothing of it"
+            )
+            yield Warned(split, f"No clip in {split} is {name}", 0, 1, f"{advice}; look at labels and split")
 
 
 def shared(summary: pd.DataFrame) -> Iterator[Warned]:
@@ -253,7 +258,7 @@ def write(found: Iterable[Warned], path: str | Path) -> None:
     """Write the list as CSV, columns where, what, value, threshold, advice."""
     table = pd.DataFrame([astuple(one) for one in found], columns=COLUMNS)
     with files.whole(path) as partial:
-        table.to_csv(partial, index=False, float_format="%.4g", lineterminator="\n")
+        table.to_csv(partial, index=False, float_format="%.7g", lineterminator="\n")
 
 
 def read(path: str | Path) -> list[Warned]:
@@ -265,6 +270,6 @@ def read(path: str | Path) -> list[Warned]:
 
 def show(found: Sequence[Warned]) -> str:
     """The list as text for a terminal, "" if it is empty."""
-    lines = [f"  - {one.what}. {one.advice}." for one in found]
+    lines = [f"  - {one}" for one in found]
     heading = f"{len(lines)} warning{'s' * (len(lines) != 1)}:"
     return "\n".join([heading, *lines]) + "\n" if lines else ""

@@ -1,6 +1,7 @@
 """Extraction: shards of clips through an extractor, then gathered into one feature file."""
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from cmc.features import store
 from cmc.features.contract import Features, Unusable
 
 log = logging.getLogger(__name__)
-PROGRESS_SECONDS = 5.0
+PROGRESS_SECONDS = 15.0
 # Figures of quality that extraction.csv holds of every clip; an extractor may give others, which follow.
 QUALITY = ["seconds", "frames", "faces", "face_pixels", "voiced", "silence", "clipping", "tokens", "unknown"]
 
@@ -47,7 +48,7 @@ def shard(
     usable: list[dict] = []
     refused: list[tuple[str, str, str]] = []
     spent: list[float] = []
-    told = time.monotonic()
+    began = told = time.monotonic()
     results = (
         extractor.extract(sources)
         if modality == "text"
@@ -74,8 +75,10 @@ def shard(
             del result  # an hour of video is large, and the next one may be, too
             done = len(usable) + len(refused)
             if time.monotonic() - told > PROGRESS_SECONDS or done == len(clips):
-                log.info("%d of %d clips, %d unusable", done, len(clips), len(refused))
                 told = time.monotonic()
+                left = (told - began) / done * (len(clips) - done)
+                more = f", about {math.ceil(left / 60)} min left" if left else ""
+                log.info("%d of %d clips, %d unusable%s", done, len(clips), len(refused), more)
         out.finish(
             pd.DataFrame(usable or {"clip_id": []}).astype({"clip_id": str}),
             pd.DataFrame(refused, columns=quarantine.COLUMNS, dtype=str),
@@ -197,10 +200,12 @@ def list_quality(
         table.to_csv(partial, lineterminator="\n")
 
 
-def read_quality(path: str | Path) -> pd.DataFrame:
-    """Read what `list_quality` wrote: ids and splits are text, all else numbers, NaN where nothing is known."""
+def read_quality(path: str | Path, clips: Iterable[str]) -> pd.DataFrame:
+    """Read what `list_quality` wrote of `clips`: ids and splits are text, all else numbers, NaN where nothing is
+    known."""
     table = read_csv(path)
-    return read_csv(path, [name for name in table if name not in ("clip_id", "split")])
+    table = read_csv(path, [name for name in table if name not in ("clip_id", "split")])
+    return table[table["clip_id"].isin(set(clips))].reset_index(drop=True)
 
 
 def read_csv(path: str | Path, numbers: Sequence[str] = ()) -> pd.DataFrame:

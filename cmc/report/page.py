@@ -22,6 +22,7 @@ from cmc import files
 from cmc.evaluation import warnings
 from cmc.evaluation.tables import cells, model_logits, routed
 from cmc.labels import CLASSES
+from cmc.metrics import FEWEST_CLIPS
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 MEASURES = {"loss": "loss", "flips": "share of hard labels flipped", "router": "mean router weight"}
@@ -104,7 +105,7 @@ def write(
         ],
         [json.loads(Path(path).read_text())["signatures"] for path in metrics],
         pd.read_csv(quarantine, dtype=str, keep_default_na=False),
-        [f"{one.what}. {one.advice}." for one in warnings.read(warned)],
+        list(map(str, warnings.read(warned))),
         _settings(first, second),
         variant,
     )
@@ -185,6 +186,7 @@ def render(
         table=cells(table),
         checks=checks(signatures),
         confusions=confusions(pooled, variant),
+        fewest=FEWEST_CLIPS * len(predictions),
         classes=CLASSES,
         colours=COLOURS,
         quarantine=quarantine.fillna(""),
@@ -227,11 +229,11 @@ def consistency_figure(table: pd.DataFrame) -> Markup | None:
     axes.set_xlabel("Acc-2, percent")
     handles = [Patch(color=INK, label="MSC"), Patch(color=INK, alpha=FAINT, label="MSI")]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    described = (
-        f"{model}: MSC {_mean(table, model, 'msc', 'acc2_mean'):.1f},"
-        f" MSI {_mean(table, model, 'msi', 'acc2_mean'):.1f}"
-        for model in reversed(models)
-    )
+    described = []
+    for model in reversed(models):
+        means = {subset: _mean(table, model, subset, "acc2_mean") for subset in rows}
+        known = [f"{subset.upper()} {mean:.1f}" for subset, mean in means.items() if np.isfinite(mean)]
+        described.append(f"{model}: {', '.join(known) or 'too few clips'}")
     return _svg(figure, "consistency", "Bar chart of Acc-2 in percent. " + "; ".join(described))
 
 

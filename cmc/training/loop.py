@@ -85,6 +85,7 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: 
         history, seconds, stale = json.loads(saved["history"]), saved["seconds"], saved["stale"]
         log.info("resumed after epoch %d from %s", len(history), resume)
     last_save = told = time.monotonic()
+    shown = 0
     with Interrupt() as interrupt:
         while len(history) < epochs and stale < patience:
             epoch, started = len(history) + 1, time.monotonic()
@@ -96,7 +97,8 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: 
             seconds.append(time.monotonic() - started)
             stale = 0 if improved else stale + 1
             due = epoch == 1 or time.monotonic() - told > TELL_SECONDS
-            told = time.monotonic() if due else told
+            if due:
+                told, shown = time.monotonic(), epoch
             line = summary(history, epochs, patience - stale)
             log.log(logging.INFO if due else logging.DEBUG, "%s  %.1f s", line, seconds[-1])
             if interrupt.asked or time.monotonic() - last_save > SAVE_SECONDS:
@@ -107,7 +109,8 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: 
                     f"stopped and saved after epoch {epoch}; the same command goes on from there"
                 )
     if history:
-        log.info("ended with %s  %.0f s in all", summary(history, epochs, patience - stale), sum(seconds))
+        last = "" if shown == len(history) else f" with {summary(history, epochs, patience - stale)}"
+        log.info("ended%s  %.0f s in all", last, sum(seconds))
     with files.whole(out.with_suffix(".csv")) as partial:
         table = pd.DataFrame(history, columns=None if history else ["epoch"]).assign(seconds=seconds)
         table.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
@@ -239,13 +242,12 @@ class Losses:
         finite = matrix.isfinite().all(dim=1)
         if not finite.all():
             step = int((~finite).nonzero()[0])
-            rates = (
-                ", ".join(f"{k} {v:g}" for k, v in learning_rates(optimizer).items()) if optimizer else "none"
-            )
+            rates = learning_rates(optimizer).items() if optimizer else []
             raise DivergedError(
                 f"the loss is not finite at step {step + 1} of {len(matrix)}: "
                 + ", ".join(f"{n} {v:g}" for n, v in zip(self.names, matrix[step].tolist(), strict=True))
-                + f"; learning rates {rates}; clips {', '.join(map(str, ids[self.clips[step]]))}. "
+                + "".join(f"; {name} {rate:g}" for name, rate in rates)
+                + f"; clips {', '.join(map(str, ids[self.clips[step]]))}. "
                 "Lower the learning rate, or look at these clips' features."
             )
         weights = torch.tensor([len(c) for c in self.clips], dtype=torch.float64)

@@ -3,11 +3,12 @@ import pytest
 from cmc.evaluation import signatures
 
 
-def measured(text_weight=0.5, msc=0.8, msi=0.7, epochs=(), n=10):
+def measured(text_weight=0.5, msc=0.8, msi=0.7, epochs=(), n=10, tested=20, trained=10):
     given = {name: value for name, value in (("msc", msc), ("msi", msi)) if value is not None}
-    subsets = {name: {"acc2": value, "n": n} for name, value in given.items()}
+    subsets = {name: {"acc2": value, "n": n} for name, value in given.items()} | {"test": {"n": tested}}
     weights = {"text": text_weight, "audio": 0.1} if text_weight is not None else {"audio": 1.0}
-    found = signatures.measure({"models": {"x": subsets}, "router_weights": weights}, "x", epochs)
+    scores = {"models": {"x": subsets}, "router_weights": weights}
+    found = signatures.measure(scores, "x", epochs, trained)
     return {one["name"]: one for one in found}
 
 
@@ -29,6 +30,8 @@ def history(epochs, text=0.0, audio=0.0):
         ({"msc": 0.64, "msi": 0.9}, "consistency_gap", -26, False),
         ({"msc": None, "msi": None}, "consistency_gap", None, None),
         ({"msc": 1.0, "msi": 0.0, "n": 9}, "consistency_gap", None, None),
+        ({"text_weight": 0.9, "tested": 9}, "text_dominance", None, None),
+        ({"epochs": history(30, text=0.5), "trained": 9}, "late_flips", None, None),
     ],
 )
 def test_signatures(case, name, value, worrying):

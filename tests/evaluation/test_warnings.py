@@ -82,7 +82,7 @@ def test_figures_that_are_not_known_are_none():
         ),
         (
             [("features", "all", "text doubt", "Were the ids made with x?")],
-            "Were the ids made with x?. Set text_encoder",
+            "Were the ids made with x? Set text_encoder",
         ),
         (
             [
@@ -96,7 +96,21 @@ def test_figures_that_are_not_known_are_none():
 )
 def test_labels_and_splits(rows, told):
     [found] = warnings.of_data(summary(rows))
-    assert f"{found.what}. {found.advice}".startswith(told)
+    assert str(found).startswith(told)
+
+
+def test_a_class_that_is_nowhere_is_told_once():
+    nowhere = [("label_classes", split, "M neutral", 0) for split in ("train", "valid", "test")]
+    [found] = warnings.of_data(summary(nowhere))
+    assert found.what == "No clip at all is neutral"
+
+
+def test_counts_are_kept_whole(tmp_path):
+    counts = {"clips": 16265, "published": 16326, "difference": -61}
+    [found] = warnings.of_data(summary([("clips", "train", *count) for count in counts.items()]))
+    warnings.write([found], tmp_path / "warnings.csv")
+    assert ",16265,16326," in (tmp_path / "warnings.csv").read_text()
+    assert warnings.read(tmp_path / "warnings.csv") == [found]
 
 
 def test_few_test_clips():

@@ -181,6 +181,7 @@ def test_quality_of_each_clip(tmp_path):
         "0,test,1.0,,,,0.5123,0.0,0.0,,",
     ]
     assert all(0 <= float(line.rsplit(",", 1)[1]) < 1 for line in lines[1:])
+    assert extract.read_quality(tmp_path / "extraction.csv", ["a"])["frames"].tolist() == [9]
 
 
 def test_missing_video_is_named(tmp_path):

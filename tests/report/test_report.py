@@ -91,9 +91,9 @@ def fake_history(epochs=3, flips=0.1):
 
 def fake_signatures(text_weight=0.5):
     """Of one seed whose stage 1 was short."""
-    subsets = {"msc": {"acc2": 0.8, "n": 20}, "msi": {"acc2": 0.7, "n": 20}}
+    subsets = {"test": {"n": 40}, "msc": {"acc2": 0.8, "n": 20}, "msi": {"acc2": 0.7, "n": 20}}
     scores = {"models": {"cmc": subsets}, "router_weights": {"text": text_weight}}
-    return signatures.measure(scores, "cmc", fake_history()["pretrain"])
+    return signatures.measure(scores, "cmc", fake_history()["pretrain"], training_clips=40)
 
 
 def render(**changes):
@@ -200,6 +200,11 @@ def test_confusions_are_summed_over_seeds():
     counts = page.confusions(pd.concat(frames), "cmc")
     assert list(counts) == ["cmc"]
     assert counts["cmc"].tolist() == [[2, 0, 0], [0, 1, 1], [2, 0, 2]]
+
+
+def test_a_class_of_few_clips_has_no_percentages_in_the_confusion():
+    shares = [render(predictions=[fake_predictions(1, clips)]).count(" %</small>") for clips in (29, 30)]
+    assert shares == [2 * 3 * 4, 3 * 3 * 4]  # classes x columns x models
 
 
 def test_without_subsets_the_page_says_so():

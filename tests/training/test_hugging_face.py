@@ -47,6 +47,16 @@ def test_features_depend_on_neither_padding_nor_batch(encoders, kind):
     assert np.std(together[0].values) > 0.1
 
 
+@pytest.mark.parametrize(("token", "known"), [("[UNK]", ["tokens", "unknown"]), ("[SEP]", ["tokens"])])
+def test_unknown_tokens_are_counted_by_a_token_of_their_own(encoders, tmp_path, token, known):
+    folder = shutil.copytree(encoders["bert"], tmp_path / "bert")
+    config = folder / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"unk_token": token}))
+    with HuggingFace(str(folder)) as extractor:
+        (found,) = extractor.extract(["nine \u2603"])
+    assert list(found.quality) == known and found.quality.get("unknown", 0.5) == 0.5
+
+
 @pytest.mark.parametrize("kind", TEXT)
 def test_long_transcripts_take_every_position_and_no_more(encoders, kind):
     # of the 42 positions of RoBERTa and its kin the first two are no token's

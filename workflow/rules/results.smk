@@ -16,8 +16,9 @@ rule summary:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        code=code("features/summary", "evaluation/warnings"),
+        code=code("features/summary", "features/extract", "evaluation/warnings"),
         published=lambda w: data.setting(w.dataset, "published_clips"),
+    priority: 1  # what it warns of should be read before hours of training
     script:
         "../scripts/summary.py"
 
@@ -105,8 +106,9 @@ rule warnings:
 
 rule table:
     input:
+        # the warnings about models are of those of table.csv
         warnings=lambda w: (
-            f"results/{w.dataset}/warnings.csv" if w.table == "table" else []
+            f"results/{w.dataset}/{'' if w.table == 'table' else 'data_'}warnings.csv"
         ),
         metrics=lambda w: expand(
             "results/{{dataset}}/{variant}/seed{seed}/metrics.json",

@@ -11,9 +11,10 @@ from cmc.features import extract, store, summary
 source, result = snakemake.input, snakemake.output
 with store.Reader(source.features) as reader:
     table = summary.summarise(reader, quarantine.read(source.quarantine), snakemake.params.published)
-found = warnings.of_data(table, extract.read_quality(source.extraction) if source.extraction else None)
+    used = reader.table("clips")["clip_id"]
+quality = extract.read_quality(source.extraction, used) if source.extraction else None
+found = warnings.of_data(table, quality)
 for one in found:
-    logging.getLogger("cmc").warning("%s. %s", one.what, one.advice)
+    logging.getLogger("cmc").warning("%s", one)
 warnings.write(found, result.warnings)
-concerns = [f"{one.what}. {one.advice}." for one in found]
-summary.write(table, result.csv, result.markdown, snakemake.wildcards.dataset, concerns)
+summary.write(table, result.csv, result.markdown, snakemake.wildcards.dataset, map(str, found))

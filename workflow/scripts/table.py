@@ -12,6 +12,5 @@ metrics = [json.loads(Path(path).read_text()) for path in snakemake.input.metric
 result = tables.table(metrics, tables.published_values())
 tables.write(result, snakemake.output[0])
 print(tables.show(result))
-if snakemake.input.warnings:
-    print(warnings.show(warnings.read(snakemake.input.warnings)))
+print(warnings.show(warnings.read(snakemake.input.warnings)))
 sys.stdout.flush()

@@ -59,6 +59,7 @@ class HuggingFace:
     ) -> None:
         self._model = hub.load(encoder, layer, download)
         self._tokenizer = tokenizer(encoder, download)
+        self._unknown = unknown_token(self._tokenizer)
         self._limit = min(max_tokens, self._tokenizer.model_max_length, positions(self._model))
         self._batch = batch
         self.columns = [f"hidden_{i:04d}" for i in range(self._model.config.hidden_size)]
@@ -114,9 +115,11 @@ class HuggingFace:
         return encoded
 
     def _quality(self, ids: np.ndarray, special: int) -> dict[str, float]:
-        """Tokens, and the share of those of the text itself that stand for what the vocabulary lacks."""
-        unknown = np.count_nonzero(ids == self._tokenizer.unk_token_id) / (len(ids) - special)
-        return {"tokens": len(ids), "unknown": unknown}
+        """Tokens, and the share of those of the text itself that stand for what the vocabulary lacks; the share is
+        left out of encoders whose token for that has another use, too, or that have none."""
+        if self._unknown is None:
+            return {"tokens": len(ids)}
+        return {"tokens": len(ids), "unknown": np.count_nonzero(ids == self._unknown) / (len(ids) - special)}
 
     def _states(self, token_ids: list[list[int]]) -> list[np.ndarray]:
         """Hidden states (tokens, hidden), float32, of each sequence of one batch."""
@@ -160,6 +163,13 @@ def tokenizer(encoder: str, download: bool = False) -> "PreTrainedTokenizerBase"
     if found.pad_token_id is None:
         raise ValueError(f"the tokenizer of {encoder} has no padding token: give an encoder such as BERT")
     return found
+
+
+def unknown_token(tokenizer: "PreTrainedTokenizerBase") -> int | None:
+    """Id of the token that stands for what the vocabulary lacks, and for nothing else."""
+    unknown = tokenizer.unk_token_id
+    others = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id)
+    return None if unknown in others else unknown
 
 
 def positions(model: "PreTrainedModel") -> float:
