@@ -12,13 +12,13 @@ rule summary:
         warnings="results/{dataset}/data_warnings.csv",
     log:
         "results/{dataset}/logs/summary.log",
+    priority: 1  # what it warns of should be read before hours of training
     resources:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
         code=code("features/summary", "features/extract", "evaluation/warnings"),
         published=lambda w: data.setting(w.dataset, "published_clips"),
-    priority: 1  # what it warns of should be read before hours of training
     script:
         "../scripts/summary.py"
 
