@@ -4,7 +4,7 @@ Sequences are ragged from end to end (see `cmc.models.sequences`): BatchNorm, pr
 never see padding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -176,12 +176,14 @@ class MultimodalModel(nn.Module):
             self.mix = nn.Linear(len(dims.modalities) * dims.dim, dims.dim)
 
     def forward(self, inputs: Mapping[str, Sequences]) -> Output:
-        h = torch.stack([self.unimodal[k].encoder(inputs[k]) for k in self.dims.modalities], dim=1)
+        """What it says of a batch. A modality that the inputs lack has no expert: the others fuse and vote."""
+        present = [k for k in self.dims.modalities if k in inputs]
+        h = torch.stack([self.unimodal[k].encoder(inputs[k]) for k in present], dim=1)
         fused = self.fuse(h)
         experts = torch.stack(
-            [self.unimodal[k].classifier(fused[:, i]) for i, k in enumerate(self.dims.modalities)], dim=1
+            [self.unimodal[k].classifier(fused[:, i]) for i, k in enumerate(present)], dim=1
         )
-        weights = self.route(fused)
+        weights = self.route(fused, present)
         logits = (weights[..., None] * experts).sum(dim=1)
         # an expert that was not chosen says nothing of the clip
         return Output(logits, experts * (weights[..., None] > 0), weights, fused, h)
@@ -191,16 +193,22 @@ class MultimodalModel(nn.Module):
         if self.dims.fusion == "sum":
             return h.sum(dim=1, keepdim=True).expand_as(h)
         if self.dims.fusion == "concat":
+            if h.shape[1] < len(self.dims.modalities):
+                raise ValueError("a model with fusion: concat needs every modality of a clip")
             return self.mix(h.flatten(1))[:, None].expand_as(h)
         similarity = torch.softmax(h @ h.mT / self.dims.temperature, dim=-1)
         return similarity @ h
 
-    def route(self, fused: Tensor) -> Tensor:  # (batch, experts, dim) -> (batch, experts)
-        """MCR: g = softmax(topk(Linear(sum_k x~_k))); or equal weights."""
+    def route(
+        self, fused: Tensor, present: Sequence[str]
+    ) -> Tensor:  # (batch, experts, dim) -> (batch, experts)
+        """MCR: g = softmax(topk(Linear(sum_k x~_k))), of the modalities that are present; or equal weights."""
         if self.dims.router == "uniform":
             return torch.full_like(fused[..., 0], 1 / fused.shape[1])
         scores = self.router(fused.sum(dim=1))
-        top = scores.topk(self.dims.top_k, dim=-1).indices
+        if len(present) < len(self.dims.modalities):
+            scores = scores[:, [self.dims.modalities.index(k) for k in present]]
+        top = scores.topk(min(self.dims.top_k, len(present)), dim=-1).indices
         return torch.softmax(
             torch.full_like(scores, -torch.inf).scatter(1, top, scores.gather(1, top)), dim=-1
         )

@@ -42,9 +42,33 @@ def prepare(
     Module or None
         None where the splits' own text features are what the model takes.
     """
-    first = splits[0]
-    if "text" not in first.features or not (trained or first.text_length):
+    if not runs(splits[0], trained):
         return None
+    bert = load(splits, text_encoder, weights)
+    bert.bf16 = bf16
+    if trained:
+        return bert
+    for split in splits:
+        split.features["text"] = freeze(bert, split)
+    return None
+
+
+def runs(split: Split, trained: bool) -> bool:
+    """Whether the language model has to run: a split's own text features are not what the model takes."""
+    return "text" in split.features and bool(trained or split.text_length)
+
+
+def load(
+    splits: list[Split], text_encoder: str | None, weights: dict[str, Tensor] | None = None
+) -> nn.Module:
+    """The language model that made some splits' text features, perhaps with weights that it was finetuned to.
+
+    Raises
+    ------
+    ValueError
+        There is none, or it can't have made these features.
+    """
+    first = splits[0]
     if text_encoder is None or first.tokens is None:
         raise ValueError(
             "the language model must run here, but the features have no token ids or no text_encoder is set"
@@ -58,12 +82,7 @@ def prepare(
         raise ValueError(reason)
     if weights:
         bert.load_state_dict(weights)
-    bert.bf16 = bf16
-    if trained:
-        return bert
-    for split in splits:
-        split.features["text"] = freeze(bert, split)
-    return None
+    return bert
 
 
 def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:

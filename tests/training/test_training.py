@@ -18,6 +18,7 @@ from cmc import MODALITIES, hub, metrics
 from cmc.evaluation import evaluate
 from cmc.models.cmc import Dimensions, MultimodalModel
 from cmc.training import checkpoint, dataset, encoder, finetune, loop, pretrain
+from cmc.training.trained import TrainedModel
 
 MODEL = dict(dim=8, layers=1, heads=2, classifier_dropout=0.1)
 HAS0 = "nonpositive_positive"
@@ -90,10 +91,11 @@ def test_diagnostics_of_each_epoch_stand_beside_the_checkpoint(tmp_path, feature
 
 def test_validation_scores_in_the_history_are_those_of_the_kept_weights(tmp_path, features, pretrained):
     run_finetune(features, pretrained, tmp_path / "f.safetensors")
-    tensors, _, meta = checkpoint.load(tmp_path / "f.safetensors")
+    meta = checkpoint.load(tmp_path / "f.safetensors")[2]
     kept = meta["history"][meta["best_epoch"] - 1]
     valid = dataset.load(features, "valid")
-    logits = evaluate.multimodal_outputs(valid, tensors, meta).logits.numpy()
+    model, _, _ = TrainedModel.load(pretrained, tmp_path / "f.safetensors")
+    logits = model.predict(valid).logits
     scores = metrics.evaluate(logits, valid.classes("M").numpy(), meta["recipe"]["has0"])
     assert (kept["validation_acc2"], kept["validation_f1"]) == (scores["acc2"], scores["f1"])
 
@@ -111,12 +113,12 @@ def test_modalities_keep_their_order_through_a_checkpoint(features, pretrained):
 
 def test_predictions_name_the_right_expert(tmp_path, features, pretrained):
     run_finetune(features, pretrained, tmp_path / "f.safetensors")
-    tensors, _, meta = checkpoint.load(tmp_path / "f.safetensors")
+    tensors, dims, _ = checkpoint.load(tmp_path / "f.safetensors")
     for name, bias in (("text", 10.0), ("audio", 20.0), ("vision", 30.0)):
         tensors[f"model.unimodal.{name}.classifier.linear3.weight"].zero_()
         tensors[f"model.unimodal.{name}.classifier.linear3.bias"].fill_(bias)
     test = dataset.load(features, "test")
-    table = evaluate.predict(test, *checkpoint.load(pretrained)[::2], tensors, meta)
+    table = evaluate.predictions(test, TrainedModel(checkpoint.load(pretrained)[0], tensors, dims, None))
     assert [table[f"{name}_negative"].iloc[0] for name in MODALITIES] == [10, 20, 30]
 
 
