@@ -10,8 +10,11 @@ be an unnoticed part of what was said. A video that simply is short is fine. Dam
 notices it: a flipped bit may leave a valid stream of wrong pictures, and FFmpeg's HEVC decoder tells hardly any.
 """
 
+import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -30,9 +33,49 @@ LONGEST_GAP = 60.0  # s; a longer one is a broken time stamp
 SHORTFALL = 0.25  # s by which a whole file may end before its header says
 SKIPPING = ("h264", "hevc")  # decoders that can leave out frames which no other frame needs
 HEADER_HOLDS_DURATION = ("mp4", "matroska")  # elsewhere FFmpeg estimates it, from the bit rate
+JUMPS = (0.0, 5.0, 20.0, 60.0)  # s by which a piece is aimed at too early, until a key picture lies before it
+PREROLL = 1.0  # s decoded before a piece's sound: the first packets after a jump lack what came before them
 
 
-def audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+@dataclass(frozen=True)
+class Piece(os.PathLike):
+    """Part of a recording, read as if it were a clip of its own; what lies before it is jumped over.
+
+    Attributes
+    ----------
+    path : str
+        The recording.
+    start, end : float
+        Seconds from the recording's start.
+    """
+
+    path: str
+    start: float
+    end: float
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return f"{self.path}, {self.start:g} to {self.end:g} s"
+
+
+Source = str | Path | Piece
+
+
+def duration(path: Source) -> float:
+    """Seconds that a file's header promises; NaN where it doesn't.
+
+    Raises
+    ------
+    Unusable
+        The file can't be read.
+    """
+    with _opened(path) as container:
+        return math.nan if container.duration is None else container.duration / av.time_base
+
+
+def audio(path: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """Sound of a clip, all channels averaged, as a whole; see `sound`, which holds one piece at a time.
 
     Returns
@@ -42,14 +85,14 @@ def audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     return np.concatenate(list(sound(path, sample_rate)))
 
 
-def sound(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+def sound(path: Source, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
     """Sound of a clip, all channels averaged, in pieces that follow each other without a gap.
 
     Sample 0 lies at the clip's start: sound that starts late, or stops for a while, is filled with zeros.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or Piece
         Any file that FFmpeg reads.
     sample_rate : int
         Hz of the result, whatever the file's.
@@ -64,9 +107,11 @@ def sound(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarr
     Unusable
         No audio track, no sample in it, or a file that can't be read to its end (raised where the damage is).
     """
-    samples = 0
+    samples, (start, end) = 0, _span(path)
     with _opened(path) as container:
-        for piece in _mono(container, _best(container, "audio"), sample_rate):
+        stream = _best(container, "audio")
+        _jump(container, stream, start - PREROLL)
+        for piece in _mono(container, stream, sample_rate, start, end):
             if not np.isfinite(piece).all():
                 raise Unusable("the audio track holds samples that are not finite numbers")
             samples += len(piece)
@@ -75,7 +120,7 @@ def sound(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarr
         raise Unusable("no sound could be decoded from the audio track")
 
 
-def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
+def frames(path: Source, rate: float) -> Iterator[tuple[float, np.ndarray]]:
     """Pictures of a clip, upright, sampled by presentation time stamp.
 
     For each instant 0, 1/rate, 2/rate, ... the first frame at or after it, each frame at most once: the rows
@@ -84,7 +129,7 @@ def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or Piece
         Any file that FFmpeg reads.
     rate : float
         Samples per second; above the video's own rate every frame comes once.
@@ -103,17 +148,24 @@ def frames(path: str | Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
     """
     with _opened(path) as container:
         stream = _best(container, "video")
+        start, end = _span(path)
+        _jump(container, stream, start)
         aspect = stream.sample_aspect_ratio or Fraction(1)
         reformatter = VideoReformatter()  # one for all: setting it up costs more than a picture
         sampler = _Sampler(rate)
-        seconds = None
-        for frame in _decoded(container, stream, _needed(path, rate)):
-            seconds = _seconds(frame, container)
+        found = False
+        for frame in _decoded(container, stream, _needed(path, rate), whole=end == math.inf):
+            seconds = _seconds(frame, container) - start
+            if seconds < -TIME_TOLERANCE:
+                continue
+            if seconds >= end - start - TIME_TOLERANCE:
+                break
+            found = True
             if frame.is_corrupt:
                 raise Unusable(f"damaged: an error in the picture at {seconds:.2f} s: replace the file")
             if sampler.takes(seconds):
-                yield seconds, _upright(frame, aspect, reformatter)
-        if seconds is None:
+                yield max(0.0, seconds), _upright(frame, aspect, reformatter)
+        if not found:
             raise Unusable("no picture could be decoded from the video track")
 
 
@@ -130,29 +182,66 @@ class _Sampler:
         return True
 
 
-def _needed(path: str | Path, rate: float) -> set[int] | None:
+def _needed(path: Source, rate: float) -> set[int] | None:
     """Presentation times, in the stream's ticks, of the frames that sampling takes: read from the packets, without
     decoding. None where these don't tell, or the decoder can't leave out any."""
     with _opened(path) as container:
         stream = _best(container, "video")
         if stream.codec_context.name not in SKIPPING or not _header_holds_duration(container):
             return None
+        origin, (start, end) = _origin(container), _span(path)
+        _jump(container, stream, start)
         # the times alone: packets hold the whole compressed video
-        ticks = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
+        ticks = []
+        for packet in container.demux(stream):
+            if packet.dts is not None and float(packet.dts * stream.time_base) - origin > end:
+                break  # pictures are decoded before they are shown: those that follow come later still
+            if packet.size and not packet.is_discard:
+                ticks.append(packet.pts)
         if None in ticks or len(set(ticks)) < len(ticks):
             return None
-        sampler, origin = _Sampler(rate), _origin(container)
-        return {t for t in sorted(ticks) if sampler.takes(float(t * stream.time_base) - origin)}
+        sampler = _Sampler(rate)
+        seconds = ((t, float(t * stream.time_base) - origin - start) for t in sorted(ticks))
+        return {t for t, s in seconds if -TIME_TOLERANCE <= s < end - start and sampler.takes(s)}
+
+
+def _span(path: Source) -> tuple[float, float]:
+    """Seconds from the recording's start at which what is read begins and ends."""
+    return (path.start, path.end) if isinstance(path, Piece) else (0.0, math.inf)
+
+
+def _jump(container: av.container.InputContainer, stream: av.stream.Stream, seconds: float) -> None:
+    """Go on at a packet of `stream` before a time from which decoding can start, if that is not the start.
+
+    Some containers (MPEG-TS) have no index, and land anywhere: then further back, at last at the beginning.
+    """
+    if seconds <= 0:
+        return
+    for earlier in (seconds - back for back in JUMPS if back < seconds):
+        target = int((earlier + _origin(container)) * av.time_base)
+        container.seek(target)
+        key = next((p for p in container.demux(stream) if p.is_keyframe and p.pts is not None), None)
+        if key and float(key.pts * key.time_base) - _origin(container) <= seconds + TIME_TOLERANCE:
+            container.seek(target)
+            return
+    container.seek(container.start_time or 0)
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[av.container.InputContainer]:
-    path = Path(path).absolute()
+def _opened(path: Source) -> Iterator[av.container.InputContainer]:
+    source, path = path, Path(path).absolute()
     if path.is_file() and not path.stat().st_size:
         raise Unusable("the file is empty (0 bytes)")
     try:
         # "file:", so that a name with a colon isn't taken for a protocol
         with av.open(f"file:{path}", metadata_errors="ignore") as container:
+            if isinstance(source, Piece) and container.duration is not None:
+                length = container.duration / av.time_base
+                if not 0 <= source.start < source.end <= length + SHORTFALL:
+                    raise Unusable(
+                        f"the piece from {source.start:g} to {source.end:g} s is not in the recording, which has"
+                        f" {length:.2f} s"
+                    )
             yield container
     except FileNotFoundError as error:
         raise Unusable("no such file") from error
@@ -172,21 +261,27 @@ def _best(container: av.container.InputContainer, kind: str) -> av.stream.Stream
 
 
 def _decoded(
-    container: av.container.InputContainer, stream: av.stream.Stream, needed: set[int] | None = None
+    container: av.container.InputContainer,
+    stream: av.stream.Stream,
+    needed: set[int] | None = None,
+    whole: bool = True,
 ) -> Iterator[av.frame.Frame]:
     """Every frame of `stream`, but perhaps for those that are not `needed` and that no other frame needs; the
-    other streams are only demuxed, to see where the file ends."""
-    end = 0.0
+    other streams are only demuxed, to see where the file ends, which is judged of a `whole` one."""
+    end, decodable = 0.0, whole  # a piece's first packets may need some that were jumped over
     for packet in container.demux():
         if packet.pts is not None:
             end = max(end, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
         if packet.is_corrupt:
             raise Unusable("truncated or damaged (a corrupt packet): replace or re-encode the file")
         if packet.stream.index == stream.index:
+            decodable = decodable or packet.is_keyframe or not packet.size
+            if not decodable:
+                continue
             if needed is not None:
                 stream.codec_context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
             yield from packet.decode()
-    if not _header_holds_duration(container):
+    if not whole or not _header_holds_duration(container):
         return
     promised = (container.duration or 0) / av.time_base
     if (
@@ -212,19 +307,33 @@ def _seconds(frame: av.frame.Frame, container: av.container.InputContainer) -> f
 
 
 def _mono(
-    container: av.container.InputContainer, stream: av.AudioStream, sample_rate: int
+    container: av.container.InputContainer,
+    stream: av.AudioStream,
+    sample_rate: int,
+    begin: float,
+    end: float,
 ) -> Iterator[np.ndarray]:
-    """Pieces (samples,) that follow each other without a gap: of sound, or of silence where it has a hole."""
+    """Pieces (samples,) that follow each other without a gap, between two times: of sound, or of silence where it
+    has a hole."""
     resampler = av.AudioResampler(format="fltp", rate=sample_rate)
-    position = 0
-    for frame in chain(_decoded(container, stream), [None]):
+    origin = _origin(container) + begin
+    last = math.inf if end == math.inf else round((end - begin) * sample_rate)
+    first = position = None  # of samples; negative before the beginning
+    for frame in chain(_decoded(container, stream, whole=end == math.inf), [None]):
         for piece in _resampled(resampler, frame):
-            start = position if piece.pts is None else round((piece.time - _origin(container)) * sample_rate)
-            silence = _silence(start - position, sample_rate, begun=position > 0)
-            if len(silence):
-                yield silence
-            yield piece.to_ndarray().mean(axis=0)
-            position += len(silence) + piece.samples
+            start = position or 0 if piece.pts is None else round((piece.time - origin) * sample_rate)
+            if first is None or position is None:
+                first = position = min(start, 0) if begin else 0
+            silence = _silence(start - position, sample_rate, begun=position > first)
+            for part in (silence, piece.to_ndarray().mean(axis=0)):
+                position += len(part)
+                kept = part[len(part) - min(len(part), max(position, 0)) :]
+                if position > last:
+                    kept = kept[: max(0, len(kept) - int(position - last))]
+                if len(kept):
+                    yield kept
+            if position is not None and position >= last:
+                return
 
 
 def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
