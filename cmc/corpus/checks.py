@@ -172,7 +172,9 @@ def hints(clip: str, root: Path) -> list[str]:
         return [f"there is {folder / near[0]}: {unknown(near[0])}"]
     flat = re.compile(rf"({re.escape(video)}\W?_?)?\W?{re.escape(name)}({suffixes})", re.IGNORECASE)
     if near := [entry for entry in listed(raw) if flat.fullmatch(entry)]:
-        return [f"there is {raw / near[0]}: move it to {folder / name}{Path(near[0]).suffix}"]
+        return [
+            f"there is {raw / near[0]}: move it to {folder / name}{Path(near[0]).suffix}, or give a column path"
+        ]
     if folder.is_dir():
         return [f"in {folder} there is {some(listed(folder))}"]
     if same := [entry for entry in listed(raw) if entry.casefold() == video.casefold()]:

@@ -27,6 +27,7 @@ LONGEST_NAME = 255 - max(map(len, EXTENSIONS))  # bytes that file systems take, 
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # that are not the comma
 REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
 SPLIT_NAMES = {split: split for split in SPLITS} | dict.fromkeys(("validation", "val", "dev"), "valid")
+SPAN = ("start", "end")  # columns: the part of a recording, in seconds
 UNIMODAL = tuple(column for letter, column in LABELS.items() if letter != "M")
 SEPARATOR = "$_$"  # between video and clip in an id, as in the official feature files
 
@@ -47,6 +48,10 @@ class Clip:
         Source video; transcript; 'train', 'valid' or 'test'.
     label, label_T, label_A, label_V : float
         Multimodal label, and those of text, audio and vision alone (NaN where there is none).
+    path : str
+        Of its video, from the data set's folder on; "" if it lies in Raw/<video_id>/<clip_id>.mp4.
+    start, end : float
+        The part of that recording, in seconds; `end` is infinite if it is the recording's.
     """
 
     clip_id: str
@@ -57,6 +62,14 @@ class Clip:
     label_T: float = math.nan
     label_A: float = math.nan
     label_V: float = math.nan
+    path: str = ""
+    start: float = 0.0
+    end: float = math.inf
+
+    @property
+    def cut(self) -> bool:
+        """Whether it is a part of a recording."""
+        return self.start > 0 or math.isfinite(self.end)
 
 
 @dataclass
@@ -79,7 +92,8 @@ def read(path: str | Path, label_range: tuple[float, float]) -> Manifest:
     ----------
     path : path
         CSV with at least the columns video_id, clip_id, text, label, mode; label_T, label_A, label_V where
-        there are unimodal labels. Ids stay text: 0001 keeps its zeros.
+        there are unimodal labels; path where videos lie elsewhere than Raw/<video_id>/<clip_id>.mp4, and start,
+        end in seconds where a clip is a part of one. Ids stay text: 0001 keeps its zeros.
     label_range : (float, float)
         Lowest and highest label of the data set, inclusive.
 
@@ -87,7 +101,8 @@ def read(path: str | Path, label_range: tuple[float, float]) -> Manifest:
     -------
     Manifest
         A row is refused for an id that is no plain file name or was seen before, a label that is no number or
-        outside the range, an unknown split, an empty transcript.
+        outside the range, an unknown split, an empty transcript, a path that leads out of the folder, a start and
+        end that are no part of a recording.
 
     Raises
     ------
@@ -175,7 +190,7 @@ def check_header(path: str | Path, header: list[str]) -> None:
             f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"found {', '.join(header) or 'nothing'}. Its first line must name the columns, with commas between."
         )
-    if twice := [name for name in (*REQUIRED, *UNIMODAL) if header.count(name) > 1]:
+    if twice := [name for name in (*REQUIRED, *UNIMODAL, "path", *SPAN) if header.count(name) > 1]:
         raise ManifestError(f"{path} has the column {twice[0]} {header.count(twice[0])} times; leave one")
 
 
@@ -205,7 +220,31 @@ def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> C
         text=" ".join(row["text"].split()),
         split=split,
         **labels,
+        path=inner_path(row.get("path", "").strip()),
+        **span(row.get("start", "").strip(), row.get("end", "").strip()),
     )
+
+
+def inner_path(value: str) -> str:
+    """Refuse paths that lead out of the data set's folder, or that the workflow can't hold."""
+    if (
+        os.path.isabs(value)
+        or ".." in Path(value).parts
+        or re.search(r"[{}\x00-\x1f\x7f-\x9f\u2028\u2029]", value)
+    ):
+        raise ValueError(f"path {value!r} is no path within the data set's folder")
+    return value
+
+
+def span(start: str, end: str) -> dict[str, float]:
+    """start and end in seconds; ValueError if they are no part of a recording."""
+    try:
+        found = {"start": float(start or 0), "end": float(end or "inf")}
+    except ValueError:
+        raise ValueError(f"start {start!r} or end {end!r} is no number of seconds") from None
+    if not 0 <= found["start"] < found["end"]:
+        raise ValueError(f"start {start!r} and end {end!r} are no part of a recording")
+    return found
 
 
 def plain_name(value: str, column: str) -> None:
@@ -249,7 +288,19 @@ def video_path(root: str | Path, clip: str, realpath: Callable[[str], str] = os.
     """
     video, name = clip.split(SEPARATOR, 1)
     root = str(Path(root))  # without ./ and //
-    path = located(os.path.join(root, "Raw"), video, name, EXTENSIONS)
+    return inside(root, located(os.path.join(root, "Raw"), video, name, EXTENSIONS), realpath)
+
+
+def recording(root: str | Path, clip: Clip, realpath: Callable[[str], str] = os.path.realpath) -> str:
+    """The file that a clip is, or is a part of; see `video_path`."""
+    if not clip.path:
+        return video_path(root, clip.clip_id, realpath)
+    root = str(Path(root))
+    return inside(root, os.path.join(root, clip.path), realpath)
+
+
+def inside(root: str, path: str, realpath: Callable[[str], str]) -> str:
+    """The same path; ManifestError if it, or its folder, is a link that leads out of the root."""
     folder = os.path.dirname(path)
     target = os.path.realpath(path) if os.path.islink(path) else os.path.join(realpath(folder), "")
     if not target.startswith(os.path.join(realpath(root), "")):
@@ -321,9 +372,18 @@ def shards(clips: list[str], size: int) -> dict[int, list[str]]:
 def write(manifest: Manifest, clips_path: str | Path, refused_path: str | Path) -> None:
     """Write both tables as CSV."""
     columns = [f.name for f in fields(Clip)]
-    table = [["" if value != value else value for value in vars(clip).values()] for clip in manifest.clips]
+    if not any(clip.path for clip in manifest.clips):
+        columns.remove("path")
+    if not any(clip.cut for clip in manifest.clips):
+        columns = [name for name in columns if name not in SPAN]
+    table = [[shown(getattr(clip, name)) for name in columns] for clip in manifest.clips]
     write_csv(clips_path, columns, table)
     write_csv(refused_path, ["clip_id", "stage", "reason"], manifest.refused)
+
+
+def shown(value: str | float) -> str | float:
+    """A value as the table has it: nothing for what is not known, or not limited."""
+    return "" if value != value or value == math.inf else value
 
 
 def write_csv(path: str | Path, header: list[str], table: list) -> None:

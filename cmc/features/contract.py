@@ -33,6 +33,10 @@ class Unusable(Exception):
     """A clip that a stage can't use. The message is the reason that the quarantine list shows."""
 
 
+class Absent(Unusable):
+    """A clip that is sound but lacks the modality: no such track, no face in it."""
+
+
 @dataclass(frozen=True)
 class Features:
     """Features of one clip in one modality.

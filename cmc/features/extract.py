@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 
 from cmc import LABELS, files
 from cmc.corpus import quarantine
+from cmc.corpus.manifest import SPAN
 from cmc.features import store
 from cmc.features.contract import Features, Unusable
 
@@ -25,7 +27,7 @@ def shard(
     modality: str,
     extractor,
     clips: Sequence[str],
-    sources: Sequence[str],
+    sources: Sequence[str | PathLike],
     path: str | Path,
     costs: str | Path | None = None,
 ) -> None:
@@ -37,8 +39,9 @@ def shard(
     extractor : object of `cmc.features`
     clips : sequence of str
         Clip ids.
-    sources : sequence of str
-        The transcript of each clip for text, else the path of its video, or of what the extractor reads.
+    sources : sequence of str, Path or Piece
+        The transcript of each clip for text, else the path of its video, or of what the extractor reads; or a part
+        of a recording.
     path : path
         Of the file to write. Its table of clips holds their figures of quality.
     costs : path, optional
@@ -54,18 +57,11 @@ def shard(
         if modality == "text"
         else (attempt(extractor, source) for source in sources)
     )
-    recipe = store.Recipe(
-        extractor.name,
-        extractor.version,
-        extractor.settings,
-        extractor.columns,
-        extractor.rate,
-        extractor.dtype,
-    )
+    made_by = recipe(extractor)
     with store.create(path) as out:
-        out.modality(modality, recipe)
+        out.modality(modality, made_by)
         for clip, result in zip(clips, _timed(results, spent), strict=True):
-            reason = str(result) if isinstance(result, Unusable) else fault(result, modality, recipe)
+            reason = str(result) if isinstance(result, Unusable) else fault(result, modality, made_by)
             if reason:
                 log.warning("%s can't be used: %s", clip, reason)
                 refused.append((clip, modality, reason))
@@ -91,6 +87,18 @@ def shard(
             table.to_csv(partial, index=False, lineterminator="\n")
 
 
+def recipe(extractor) -> store.Recipe:
+    """How an extractor makes features, as a feature file says it."""
+    return store.Recipe(
+        extractor.name,
+        extractor.version,
+        extractor.settings,
+        extractor.columns,
+        extractor.rate,
+        extractor.dtype,
+    )
+
+
 def _timed(results: Iterable, spent: list[float]) -> Iterator:
     """The same results; the CPU seconds that each took are appended to `spent`."""
     results = iter(results)
@@ -105,7 +113,7 @@ def _timed(results: Iterable, spent: list[float]) -> Iterator:
         del result
 
 
-def attempt(extractor, path: str) -> Features | Unusable:
+def attempt(extractor, path: str | PathLike) -> Features | Unusable:
     """Features of one video, or why there are none; an extractor's own failure costs one clip, not the run."""
     if not Path(path).exists():
         return Unusable(f"{getattr(extractor, 'source', 'video')} is missing: {path}")
@@ -239,7 +247,8 @@ def gather(
     QuarantineError
         If more are refused, or a split is left without clips.
     """
-    manifest, refused = read_csv(manifest_path, list(LABELS.values())), quarantine.read(quarantine_path)
+    numbers = [name for name in read_csv(manifest_path) if name in (*LABELS.values(), *SPAN)]
+    manifest, refused = read_csv(manifest_path, numbers), quarantine.read(quarantine_path)
     with ExitStack() as stack:
         places: dict[str, dict[str, tuple]] = {}
         for modality, paths in shards.items():

@@ -24,7 +24,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
-from cmc.features.contract import Unusable
+from cmc.features.contract import Absent, Unusable
 
 SAMPLE_RATE = 22050  # Hz
 TIME_TOLERANCE = 1e-3  # s; Matroska rounds time stamps to milliseconds
@@ -237,7 +237,8 @@ def _opened(path: Source) -> Iterator[av.container.InputContainer]:
         with av.open(f"file:{path}", metadata_errors="ignore") as container:
             if isinstance(source, Piece) and container.duration is not None:
                 length = container.duration / av.time_base
-                if not 0 <= source.start < source.end <= length + SHORTFALL:
+                last = source.start if math.isinf(source.end) else source.end
+                if not (0 <= source.start < source.end and last <= length + SHORTFALL):
                     raise Unusable(
                         f"the piece from {source.start:g} to {source.end:g} s is not in the recording, which has"
                         f" {length:.2f} s"
@@ -253,7 +254,7 @@ def _opened(path: Source) -> Iterator[av.container.InputContainer]:
 def _best(container: av.container.InputContainer, kind: str) -> av.stream.Stream:
     stream = container.streams.best(kind)
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
-        raise Unusable(f"no {kind} track")
+        raise Absent(f"no {kind} track")
     if stream.codec_context is None:
         raise Unusable(f"FFmpeg knows no decoder for the {kind} track: re-encode the file")
     stream.codec_context.thread_count = 1  # the workflow runs one clip a core

@@ -8,7 +8,7 @@ from cmc.corpus import checks, manifest
 from cmc.corpus.checks import Finding
 from cmc.features import extractors
 from cmc.planning.config import PlanError
-from cmc.planning.data import DEMO, Data
+from cmc.planning.data import DEMO, Data, file_of
 from cmc.planning.variants import TABLE, Variants
 
 SHOWN = 3  # variants in a message
@@ -109,7 +109,7 @@ def label_file(config: Mapping[str, Any], data: Data, dataset: str) -> list[Find
             max_share=config["quarantine"]["max_share"],
             unimodal_labels=data.setting(dataset, "unimodal_labels"),
             one_sided_labels=data.setting(dataset, "one_sided_labels", False),
-            where=(lambda clip: data.video_path(root, clip)) if reads_videos else None,
+            where=(lambda clip: file_of(data.source(dataset, clip))) if reads_videos else None,
         )
     except manifest.ManifestError as error:
         return [Finding("error", str(error))]

@@ -9,11 +9,13 @@ from typing import Any
 from cmc import hub
 from cmc.code import checksum
 from cmc.corpus import manifest
+from cmc.corpus.manifest import Clip
 from cmc.demo import corpus
 from cmc.features import extractors
 from cmc.planning.config import PlanError, merged
 
 MODALITIES = list(extractors.EXTRACTORS)
+Source = str | tuple[str, float, float]  # a transcript or file; or a recording, and seconds in it
 DEMO = "demo"  # the data set that the workflow makes itself
 UNTRACED = (
     "datasets",
@@ -35,7 +37,7 @@ class Data:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
         # each is asked for every job of a plan, and label files are read once
-        for name in ("features_of", "manifest", "clips", "shards", "video_path"):
+        for name in ("features_of", "manifest", "clips", "shards", "entries", "source"):
             setattr(self, name, lru_cache(maxsize=None)(getattr(self, name)))
         # clips share folders, and sound and pictures, inputs and params all ask for each clip's video
         self._realpath = lru_cache(maxsize=None)(os.path.realpath)
@@ -101,6 +103,11 @@ class Data:
         encoder = {"encoder": self.setting(dataset, "text_encoder")} if modality == "text" else {}
         return {"modality": modality, "name": name, "settings": encoder | own}
 
+    def taken_along(self, dataset: str, modality: str) -> dict[str, Any]:
+        """The same for use elsewhere: the text encoder is told apart, for it may lie in another place there."""
+        name, own = self.features_of(dataset)[modality]
+        return {"name": name, "settings": own}
+
     def code_of(self, dataset: str, modality: str) -> str:
         """Checksum of the code that an extraction runs, of extractors the chosen one's."""
         return checksum("features/extract", f"features/extractors/{self.features_of(dataset)[modality][0]}")
@@ -133,11 +140,15 @@ class Data:
             for column in columns
         )
 
+    def entries(self, dataset: str) -> dict[str, Clip]:
+        """The usable clips of a label file that lies on the disk, by clip id."""
+        return {clip.clip_id: clip for clip in self.manifest(dataset).clips}
+
     def clips(self, dataset: str) -> dict[str, str]:
         """Transcript of each usable clip of a data set's label file, by clip id."""
         if dataset == DEMO:  # known before the corpus is made
             return {f"{c.video_id}{manifest.SEPARATOR}{c.clip_id}": c.text for c in self.demo}
-        return {clip.clip_id: clip.text for clip in self.manifest(dataset).clips}
+        return {name: clip.text for name, clip in self.entries(dataset).items()}
 
     def shards(self, dataset: str, modality: str) -> dict[str, list[str]]:
         """The clips of each shard, by its number."""
@@ -169,18 +180,23 @@ class Data:
             return None
         return Path(own["folder"]).expanduser() if own.get("folder") else self.root(dataset) / reads["folder"]
 
-    def video_path(self, root: Path, clip: str) -> str:
-        """Where a clip's video is, or would be."""
-        return manifest.video_path(root, clip, self._realpath)
+    def source(self, dataset: str, clip: str) -> Source:
+        """Where a clip's video is, or would be; with start and end if it is a part of that."""
+        root = self.root(dataset)
+        if dataset == DEMO:
+            return manifest.video_path(root, clip, self._realpath)
+        entry = self.entries(dataset)[clip]
+        path = manifest.recording(root, entry, self._realpath)
+        return (path, entry.start, entry.end) if entry.cut else path
 
-    def sources(self, dataset: str, modality: str, shard: str) -> list[str]:
+    def sources(self, dataset: str, modality: str, shard: str) -> list[Source]:
         """What an extractor reads of each clip of a shard: its transcript, or where its file is or would be."""
         clips = self.shards(dataset, modality)[shard]
         if modality == "text":
             return [self.clips(dataset)[clip] for clip in clips]
-        folder, root = self.folder_read(dataset, modality), self.root(dataset)
+        folder = self.folder_read(dataset, modality)
         if folder is None:
-            return [self.video_path(root, clip) for clip in clips]
+            return [self.source(dataset, clip) for clip in clips]
         suffix = extractors.declared(self.features_of(dataset)[modality][0], "READS")["suffix"]
         return [str(manifest.clip_path(folder, clip, suffix)) for clip in clips]
 
@@ -189,13 +205,19 @@ class Data:
 
         Videos of the demo need not be there yet.
         """
-        found = self.sources(dataset, modality, shard)
+        found = [file_of(source) for source in self.sources(dataset, modality, shard)]
         made = dataset == DEMO and self.folder_read(dataset, modality) is None
         name, own = self.features_of(dataset)[modality]
         models = [own[key] for key in marked(name, "file") if own[key]]
         if marked(name, "encoder"):
             models.append(f"results/{dataset}/{modality}_encoder.json")
-        return [path for path in found if made or os.path.isfile(path)] + models
+        # clips may be parts of one recording
+        return [path for path in dict.fromkeys(found) if made or os.path.isfile(path)] + models
+
+
+def file_of(source: Source) -> str:
+    """The file of a clip, or the recording that it is a part of."""
+    return source if isinstance(source, str) else source[0]
 
 
 def marked(extractor: str, kind: str) -> list[str]:

@@ -1,5 +1,6 @@
 """A split of a feature file in memory, and batches of it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from cmc import LABELS
 from cmc.corpus import consistency
 from cmc.features import store
+from cmc.features.contract import Features
 from cmc.labels import polarity
 from cmc.models.sequences import Sequences
 
@@ -126,19 +128,69 @@ def load(
         places = np.flatnonzero(table["split"] == split)
         if not len(places):
             raise ValueError(f"{path} has no clip in split {split}")
-        features, tokens, text_length, text_layer = {}, None, None, -1
+        rows, recipes, lengths = {}, {}, {}
         for modality in reader.modalities:
             offsets = reader.offsets(modality)
-            ragged, ids = select(reader, modality, offsets, places)
-            longest = int(np.diff(offsets).max())
-            ragged = drop_missing(ragged) if mask_padding else fill(ragged, longest)
-            features[modality] = replace(ragged, values=ragged.values.to(device))
-            if ids is not None:
-                tokens = replace(ids, values=ids.values.to(device))
-                text_length = None if mask_padding else longest
-                text_layer = reader.recipe(modality).settings.get("layer", -1)
-    ordered = {m: features[m] for m in COLUMNS if m in features}
-    return Split(table.iloc[places].reset_index(drop=True), ordered, tokens, text_length, text_layer)
+            rows[modality] = select(reader, modality, offsets, places)
+            recipes[modality] = reader.recipe(modality)
+            lengths[modality] = int(np.diff(offsets).max())
+    clips = table.iloc[places].reset_index(drop=True)
+    return arranged(clips, rows, recipes, None if mask_padding else lengths, device)
+
+
+def assemble(
+    clips: pd.DataFrame,
+    features: Mapping[str, Sequence[Features]],
+    recipes: Mapping[str, store.Recipe],
+    lengths: Mapping[str, int] | None = None,
+    device: torch.device | str = "cpu",
+) -> Split:
+    """The split of clips whose features are in memory: what `load` would read of them from a file.
+
+    Parameters
+    ----------
+    clips : DataFrame
+    features : mapping
+        Modality -> features of each clip.
+    recipes : mapping
+        Modality -> how they were made.
+    lengths : mapping, optional
+        Modality -> frames to which every clip is filled up; None if padding is masked.
+    device : torch.device
+
+    Raises
+    ------
+    ValueError
+        A clip is longer than `lengths`.
+    """
+    rows: dict[str, tuple[Ragged, Ragged | None]] = {}
+    for modality, parts in features.items():
+        offsets = np.cumsum([0, *(len(part.values) for part in parts)])
+        values = np.concatenate([part.values.astype(recipes[modality].dtype, copy=False) for part in parts])
+        ids = [part.token_ids for part in parts if part.token_ids is not None]
+        tokens = Ragged(torch.from_numpy(np.concatenate(ids).astype(np.int64)), offsets) if ids else None
+        rows[modality] = Ragged(torch.from_numpy(values), offsets), tokens
+    return arranged(clips, rows, recipes, lengths, device)
+
+
+def arranged(
+    clips: pd.DataFrame,
+    rows: Mapping[str, tuple[Ragged, Ragged | None]],
+    recipes: Mapping[str, store.Recipe],
+    lengths: Mapping[str, int] | None,
+    device: torch.device | str,
+) -> Split:
+    """A split of the rows and token ids of each modality, as models take them: see `load` and `assemble`."""
+    features, tokens, text_length, text_layer = {}, None, None, -1
+    for modality in (m for m in COLUMNS if m in rows):
+        ragged, ids = rows[modality]
+        ragged = drop_missing(ragged) if lengths is None else fill(ragged, lengths[modality])
+        features[modality] = replace(ragged, values=ragged.values.to(device))
+        if ids is not None:
+            tokens = replace(ids, values=ids.values.to(device))
+            text_length = None if lengths is None else lengths[modality]
+            text_layer = recipes[modality].settings.get("layer", -1)
+    return Split(clips, features, tokens, text_length, text_layer)
 
 
 def load_classes(path: str | Path, split: str) -> np.ndarray:

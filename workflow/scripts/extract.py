@@ -5,13 +5,17 @@ job.start(snakemake)
 from cmc.features import extract, extractors
 
 params = snakemake.params
-which = params.extraction
+which, sources = params.extraction, params.sources
+if any(isinstance(source, tuple) for source in sources):
+    from cmc.features.media import Piece
+
+    sources = [Piece(*source) if isinstance(source, tuple) else source for source in sources]
 with extractors.make(which["modality"], which["name"], **which["settings"]) as extractor:
     extract.shard(
         which["modality"],
         extractor,
         params.clips,
-        params.sources,
+        sources,
         snakemake.output.features,
         snakemake.output.costs,
     )

@@ -17,7 +17,7 @@ from mediapipe.tasks.python.vision import FaceLandmarker, FaceLandmarkerOptions
 from mediapipe.tasks.python.vision.face_landmarker import FaceLandmarkerResultC
 
 from cmc.features import media
-from cmc.features.contract import Features, Unusable
+from cmc.features.contract import Absent, Features, Unusable
 from cmc.features.extractors import speaker
 
 SETTINGS = {
@@ -181,7 +181,7 @@ class MediaPipe:
         values = choose(path, times, heights)
         found = ~np.isnan(values[:, 0])
         if not found.any():
-            raise Unusable(f"no face in any of {len(times)} frames")
+            raise Absent(f"no face in any of {len(times)} frames")
         figures = {"seconds": times[-1], "frames": len(times), "faces": float(found.mean())}
         figures["face_pixels"] = float(np.median(heights))
         return Features(values, times=np.array(times), quality=figures)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmc.features.contract import Features, Unusable
+from cmc.features.contract import Absent, Features, Unusable
 
 SETTINGS = {
     "columns": {"enum": ["openface709", "openface177"], "default": "openface709"},
@@ -122,7 +122,7 @@ class OpenFace:
         values[~(rows["usable"].to_numpy() & np.isfinite(values).all(axis=1))] = np.nan
         faces = 1 - np.isnan(values[:, 0]).mean()
         if not faces:
-            raise Unusable(f"no face in any of {len(values)} frames")
+            raise Absent(f"no face in any of {len(values)} frames")
         quality = {"seconds": seconds, "frames": len(values), "faces": faces}
         return Features(values, times=rows["timestamp"].to_numpy(), quality=quality)
 

@@ -1,0 +1,166 @@
+"""A label file to be filled in, for a folder of videos: what `cmc init` writes."""
+
+import csv
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cmc import SPLITS, files
+from cmc.corpus import manifest
+
+COLUMNS = (
+    "video_id",
+    "clip_id",
+    "path",
+    "start",
+    "end",
+    "text",
+    "label",
+    "label_T",
+    "label_A",
+    "label_V",
+    "mode",
+)
+SHARES = {"test": 0.2, "valid": 0.2}  # of the clips; the rest trains
+NUMBERED = re.compile(r"(.*[^\W_])[\W_]+\w*\d\w*")  # speaker-003: what is before the number
+RAW = "Raw"
+
+
+class SkeletonError(Exception):
+    """No label file can be made; the message says why."""
+
+
+@dataclass
+class Skeleton:
+    """Rows of a label file; `label` is empty, and so are `mode` and `text` where nothing tells them.
+
+    Attributes
+    ----------
+    rows : list of dict
+    splits : dict
+        video_id -> its split; empty if there are fewer of them than splits.
+    """
+
+    rows: list[dict[str, str]] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
+
+
+def find(folder: str | Path) -> Skeleton:
+    """Rows for all videos of a folder and those below it.
+
+    A video's folder is its video_id, so that whoever speaks there is in one split only; in a flat folder it is
+    what stands before the number in the file's name. A transcript that lies beside a video (.txt) is its text.
+
+    Raises
+    ------
+    SkeletonError
+        There is no such folder, or no video in it.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise SkeletonError(f"{folder} is no folder")
+    paths = sorted(
+        Path(root, name)
+        for root, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(manifest.EXTENSIONS) and not name.startswith(".")
+    )
+    if not paths:
+        raise SkeletonError(f"{folder} holds no video ({' '.join(manifest.EXTENSIONS)})")
+    found, seen = Skeleton(), Counter[tuple[str, str]]()
+    for path in paths:
+        inner = path.relative_to(folder)
+        parts = inner.parts[1:-1] if inner.parts[0] == RAW and len(inner.parts) > 1 else inner.parts[:-1]
+        numbered = NUMBERED.fullmatch(inner.stem)
+        video = plain("_".join(parts) or (numbered[1] if numbered else inner.stem))
+        clip = plain(inner.stem)
+        seen[video, clip] += 1
+        if seen[video, clip] > 1:
+            clip = f"{clip}-{seen[video, clip]}"
+        beside = path.with_suffix(".txt")
+        text = " ".join(manifest.decoded(beside).split()) if beside.is_file() else ""
+        found.rows.append(
+            dict.fromkeys(COLUMNS, "")
+            | {"video_id": video, "clip_id": clip, "path": inner.as_posix(), "text": text}
+        )
+    found.splits = divided(row["video_id"] for row in found.rows)
+    for row in found.rows:
+        row["mode"] = found.splits.get(row["video_id"], "")
+    return found
+
+
+def plain(name: str) -> str:
+    """A name as an id that label files can hold."""
+    return re.sub(r"[/\\{}\x00-\x1f\x7f-\x9f\u2028\u2029]|\$_\$", "_", name).strip(" .") or "_"
+
+
+def divided(videos: Iterable[str]) -> dict[str, str]:
+    """The split of each source video, whole: by a hash of its name, until a split has its share of the clips."""
+    counts = Counter(videos)
+    if len(counts) < len(SPLITS):
+        return {}
+    order = sorted(counts, key=lambda video: hashlib.sha256(video.encode()).digest())
+    splits, total = {}, sum(counts.values())
+    for split, share in SHARES.items():
+        had = 0
+        while order and (not had or had + counts[order[0]] / 2 <= share * total) and len(order) > 1:
+            had += counts[order[0]]
+            splits[order.pop(0)] = split
+    return splits | dict.fromkeys(order, "train")
+
+
+def write(found: Skeleton, path: Path) -> None:
+    """Write the label file.
+
+    Raises
+    ------
+    SkeletonError
+        There is one, which may hold work.
+    """
+    if path.exists():
+        raise SkeletonError(
+            f"{path} is there already and may hold your labels: move it, or give another name"
+        )
+    with files.whole(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
+        lines = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        lines.writeheader()
+        lines.writerows(found.rows)
+
+
+def told(found: Skeleton, path: Path) -> str:
+    """What was written and what is next, for people."""
+    modes = Counter(row["mode"] for row in found.rows)
+    texts = sum(bool(row["text"]) for row in found.rows)
+    lines = [
+        f"{path}: {len(found.rows)} clips of {len({row['video_id'] for row in found.rows})} source videos",
+        f"  transcripts found: {texts}",
+    ]
+    if found.splits:
+        lines.append(
+            "  splits: "
+            + ", ".join(f"{modes[split]} {split}" for split in SPLITS)
+            + "; no source video is in two"
+        )
+    else:
+        lines.append(
+            f"  no split: that takes {len(SPLITS)} source videos, so that none is in two; fill in mode yourself"
+        )
+    lines += [
+        "Next: fill in text and label (less than 0 is negative, more than 0 positive), and name the folder in"
+        " mine.yaml:",
+        "  datasets:",
+        "    mine:",
+        "      source: raw",
+        f"      root: {path.parent.resolve().as_posix()}",
+        "      language: en",
+        "      text_encoder: bert-base-uncased",
+        "      label_range: [-1, 1]",
+        "      unimodal_labels: false",
+        "      has0: nonpositive_positive",
+        "Then: cmc check mine",
+    ]
+    return "\n".join(lines)

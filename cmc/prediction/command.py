@@ -1,0 +1,149 @@
+"""The command `cmc predict`: clips in, rows out, a line for each clip that can't be read."""
+
+import argparse
+import csv
+import json
+import logging
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from cmc import files
+from cmc.prediction import requests
+from cmc.prediction.extraction import Refused
+from cmc.prediction.model import Model, ModelError, load
+
+DIGITS = 6  # of numbers in a file
+FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Do what a command line asks for (see `cmc.cli`); its exit status.
+
+    Returns
+    -------
+    int
+        0: every clip was read; 2: the command line has a mistake, the model can't be used, or some clip can't be
+        read, each told in a line.
+    """
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
+    try:
+        wanted = requests.gather(asked.clips, asked.text)
+        model = load(
+            asked.model,
+            device=asked.device,
+            text_encoder=asked.text_encoder,
+            download=asked.download,
+            other_versions=asked.other_versions,
+        )
+        rows = model.rows(wanted, window=asked.window, hop=asked.hop, jobs=asked.jobs)
+        return report(rows, model, len(wanted), asked)
+    except (ModelError, requests.RequestError) as mistake:
+        print(f"cmc predict: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("cmc predict: stopped", file=sys.stderr)
+        return 130
+
+
+def report(
+    rows: Iterable[dict[str, Any] | Refused], model: Model, count: int, asked: argparse.Namespace
+) -> int:
+    """Write rows as they come; 2 if a clip can't be read."""
+    refused = 0
+    with ExitStack() as stack:
+        put = stack.enter_context(writer(asked.out, asked.format, model))
+        step = stack.enter_context(progress(count))
+        last = None
+        for row in rows:
+            clip = row.clip if isinstance(row, Refused) else row["clip"]
+            if clip != last:
+                step()
+                last = clip
+            if isinstance(row, Refused):
+                refused += 1
+                print(f"{row.clip}: {row.reason}", file=sys.stderr)
+            else:
+                put(row)
+    return 2 if refused else 0
+
+
+@contextmanager
+def progress(count: int) -> Iterator[Any]:
+    """A bar for several clips on a terminal; yields what is to be called for each."""
+    if count < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("clips", total=count)
+        yield lambda: bar.advance(task)
+
+
+@contextmanager
+def writer(out: Path | None, form: str | None, model: Model) -> Iterator[Any]:
+    """What writes a row, to a file that appears when it is whole, or to the standard output."""
+    form = form or FORMATS.get(out.suffix.lower() if out else "", "" if out is None else "csv")
+    with ExitStack() as stack:
+        if out is None:
+            stream: IO[str] = sys.stdout
+            form = form or ("table" if sys.stdout.isatty() else "csv")
+        else:
+            partial = stack.enter_context(files.whole(out))
+            stream = stack.enter_context(open(partial, "w", encoding="utf-8", newline=""))
+        if form == "jsonl":
+            yield lambda row: print(json.dumps(plain(row), ensure_ascii=False), file=stream, flush=True)
+        elif form == "csv":
+            lines = csv.DictWriter(stream, model.columns, lineterminator="\n")
+            lines.writeheader()
+            yield lambda row: lines.writerow(blank(plain(row)))
+        else:
+            kept: list[Mapping[str, Any]] = []
+            yield kept.append
+            stream.write(table(kept, model.modalities))
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of Python's own types; None for what is not known."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        value = value.item() if hasattr(value, "item") else value
+        if isinstance(value, float):
+            value = round(value, DIGITS) if math.isfinite(value) else None
+        found[name] = value
+    return found
+
+
+def blank(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: "" if value is None else value for name, value in row.items()}
+
+
+def table(rows: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -> str:
+    """Rows for people: class and its probability, each modality's reading and weight, what dissents or lacks."""
+    lines = [["clip", "seconds", "class", "", *modalities, "dissents", "missing"]]
+    for row in rows:
+        end = "" if row["end"] is None or math.isnan(row["end"]) else f"{row['end']:.1f}"
+        own = [
+            f"{row[f'{m}_class']} {row[f'router_{m}']:.2f}" if row[f"{m}_class"] else "-" for m in modalities
+        ]
+        lines.append(
+            [
+                str(row["clip"]),
+                f"{row['start']:.1f}-{end}",
+                row["class"],
+                f"{row[row['class']]:.0%}",
+                *own,
+                row["dissents"],
+                row["missing"],
+            ]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = "\n".join(
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+    return f"{text}\n"

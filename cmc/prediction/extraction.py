@@ -1,0 +1,301 @@
+"""Features of clips as a model takes them: several clips at once, long recordings in blocks to cut windows."""
+
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from cmc.features import extract, media
+from cmc.features.contract import Absent, Features, Unusable
+from cmc.features.media import Piece
+from cmc.prediction.requests import Request, RequestError
+
+BLOCK = 60.0  # s of a long recording that are treated at once
+AHEAD = 4  # clips for each job whose features may wait
+SLACK = 1e-6  # s by which windows may end beyond a recording
+NO_TEXT = "no transcript"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A clip that can't be read, and why."""
+
+    clip: str
+    reason: str
+
+
+@dataclass
+class Sample:
+    """What the networks read as one clip: a clip, or a window of a recording.
+
+    Attributes
+    ----------
+    request : Request
+    start, end : float
+        Seconds in the recording; `end` is infinite where the clip's length is not known.
+    text : str or None
+    features : dict
+        Modality -> its features.
+    missing : dict
+        Modality -> why there are none.
+    quality : dict
+        See `cmc.features.extract.QUALITY`.
+    """
+
+    request: Request
+    start: float
+    end: float
+    text: str | None = None
+    features: dict[str, Features] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    quality: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is extracted at once: a clip, or a block of a recording with the windows that begin in it.
+
+    Attributes
+    ----------
+    request : Request
+    source : str or Piece
+    windows : list of (float, float)
+        Seconds from the recording's start; none of a clip as a whole.
+    texts : list of str or None
+        Of each window.
+    """
+
+    request: Request
+    source: str | Piece
+    windows: list[tuple[float, float]]
+    texts: list[str | None]
+
+
+class Extraction:
+    """Extractors, opened when they are first needed and closed in the end; use in a `with` statement.
+
+    Parameters
+    ----------
+    makers : mapping
+        Modality -> function that makes its extractor.
+    jobs : int, optional
+        Threads that extract sound and pictures; as many as there are cores by default.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], Any]], jobs: int | None = None) -> None:
+        self._makers, self._jobs = makers, jobs or os.cpu_count() or 1
+        self._stack, self._opening, self._own = ExitStack(), threading.Lock(), threading.local()
+
+    def __enter__(self) -> "Extraction":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def extractor(self, modality: str) -> Any:
+        """This thread's extractor of a modality."""
+        if not hasattr(self._own, modality):
+            with self._opening:
+                setattr(self._own, modality, self._stack.enter_context(self._makers[modality]()))
+        return getattr(self._own, modality)
+
+    def samples(
+        self,
+        requests: Sequence[Request],
+        window: float | None = None,
+        hop: float | None = None,
+        transcribe: Callable[[Request], list[tuple[float, float, str]]] | None = None,
+    ) -> Iterator[Sample | Refused]:
+        """Samples of clips in their order, text yet to be added, or why there are none.
+
+        Parameters
+        ----------
+        requests : sequence of Request
+        window, hop : float, optional
+            Seconds.
+        transcribe : callable, optional
+            Gives the segments (start, end, text) of what is said in a clip without a transcript.
+        """
+        if window is not None and not (window > 0 and (hop is None or 0 < hop <= window)):
+            raise RequestError(f"window is {window:g} s and hop {hop:g} s: expected 0 < hop <= window")
+        units = self._units(requests, window, hop or window, transcribe)
+        with ThreadPoolExecutor(self._jobs, thread_name_prefix="extract") as pool:
+            waiting: deque[tuple[Unit | Refused, dict[str, Future]]] = deque()
+            try:
+                for unit in units:
+                    waiting.append((unit, self._submit(pool, unit)))
+                    if len(waiting) > AHEAD * self._jobs:
+                        yield from self._finished(*waiting.popleft())
+                while waiting:
+                    yield from self._finished(*waiting.popleft())
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _units(
+        self,
+        requests: Sequence[Request],
+        window: float | None,
+        hop: float | None,
+        transcribe: Callable[[Request], list[tuple[float, float, str]]] | None,
+    ) -> Iterator[Unit | Refused]:
+        for request in requests:
+            try:
+                length = media.duration(request.path)
+                segments = None
+                if transcribe and request.text is None:
+                    segments = transcribe(request)
+                    if window is None:
+                        said = " ".join(text for _, _, text in segments)
+                        request = replace(request, text=said or None)
+                if window is None or hop is None:
+                    yield Unit(request, part(request), [], [])
+                else:
+                    yield from blocks(request, length, window, hop, segments)
+            except Unusable as reason:
+                yield Refused(request.clip, str(reason))
+
+    def _submit(self, pool: ThreadPoolExecutor, unit: Unit | Refused) -> dict[str, Future]:
+        if isinstance(unit, Refused):
+            return {}
+        return {
+            modality: pool.submit(self._attempt, modality, unit.source)
+            for modality in self._makers
+            if modality != "text"
+        }
+
+    def _attempt(self, modality: str, source: str | Piece) -> Features | Unusable:
+        """Features of one clip, kept to what a feature file would hold, or why there are none."""
+        extractor = self.extractor(modality)
+        found = extract.attempt(extractor, source)
+        if isinstance(found, Unusable):
+            return found
+        reason = extract.fault(found, modality, extract.recipe(extractor))
+        return Absent(reason) if reason else found
+
+    def _finished(self, unit: Unit | Refused, running: Mapping[str, Future]) -> Iterator[Sample | Refused]:
+        if isinstance(unit, Refused):
+            yield unit
+            return
+        found = {modality: future.result() for modality, future in running.items()}
+        for result in found.values():
+            if isinstance(result, Unusable) and not isinstance(
+                result, Absent
+            ):  # damaged: no part of it is read
+                yield Refused(unit.request.clip, str(result))
+                return
+        if not unit.windows:
+            yield whole(unit, found)
+        for window, text in zip(unit.windows, unit.texts, strict=True):
+            yield cut(unit, found, window, text)
+
+    def add_text(self, samples: Sequence[Sample]) -> None:
+        """Extract the features of the samples' transcripts, all together."""
+        if "text" not in self._makers:
+            return
+        said = [one for one in samples if one.text]
+        for one in samples:
+            if not one.text:
+                one.missing["text"] = NO_TEXT
+        if not said:
+            return
+        for one, found in zip(said, self.extractor("text").extract([s.text for s in said]), strict=True):
+            if isinstance(found, Unusable):
+                one.missing["text"] = str(found)
+            else:
+                one.features["text"] = found
+                one.quality |= found.quality
+
+
+def part(request: Request) -> str | Piece:
+    """The recording, or the part of it that is meant."""
+    whole = request.start == 0 and math.isinf(request.end)
+    return request.path if whole else Piece(request.path, request.start, request.end)
+
+
+def blocks(
+    request: Request,
+    length: float,
+    window: float,
+    hop: float,
+    segments: Sequence[tuple[float, float, str]] | None,
+) -> Iterator[Unit]:
+    """The blocks of a recording; a window belongs to the block that it begins in.
+
+    Raises
+    ------
+    Unusable
+        The recording doesn't say how long it is.
+    """
+    end = min(request.end, length)
+    if not math.isfinite(end):
+        raise Unusable("it does not say how long it is, and can't be cut into windows: re-encode the file")
+    if segments is None and request.text:
+        raise Unusable(
+            "a transcript without times can't be cut into windows: let it be transcribed, or give a table with"
+            " start, end and text of each part"
+        )
+    count = max(1, math.floor((end - request.start - window + SLACK) / hop) + 1)
+    starts = request.start + hop * np.arange(count)
+    per_block = max(1, int(BLOCK // hop))
+    for first in range(0, count, per_block):
+        windows = [(float(s), min(float(s) + window, end)) for s in starts[first : first + per_block]]
+        piece = Piece(request.path, windows[0][0], windows[-1][1])
+        yield Unit(request, piece, windows, [spoken(segments, *one) for one in windows])
+
+
+def spoken(segments: Sequence[tuple[float, float, str]] | None, start: float, end: float) -> str | None:
+    """What is said between two times: the segments whose middle lies there, or the longest that reaches in."""
+    if not segments:
+        return None
+    inside = [text for s, e, text in segments if start <= (s + e) / 2 < end]
+    if inside:
+        return " ".join(inside)
+    shared = [(min(e, end) - max(s, start), text) for s, e, text in segments]
+    longest, text = max(shared)
+    return text if longest > 0 else None
+
+
+def whole(unit: Unit, found: Mapping[str, Features | Unusable]) -> Sample:
+    """The sample of a clip as a whole."""
+    request = unit.request
+    sample = Sample(request, request.start, request.end, request.text)
+    for modality, result in found.items():
+        if isinstance(result, Unusable):
+            sample.missing[modality] = str(result)
+        else:
+            sample.features[modality] = result
+            sample.quality |= result.quality
+    if math.isinf(sample.end) and "seconds" in sample.quality:
+        sample.end = sample.start + sample.quality["seconds"]
+    return sample
+
+
+def cut(
+    unit: Unit, found: Mapping[str, Features | Unusable], window: tuple[float, float], text: str | None
+) -> Sample:
+    """The sample of a window, cut from the features of its block."""
+    assert isinstance(unit.source, Piece)
+    sample = Sample(unit.request, *window, text)
+    start, end = (seconds - unit.source.start for seconds in window)
+    for modality, result in found.items():
+        if isinstance(result, Unusable):
+            sample.missing[modality] = str(result)
+            continue
+        assert result.times is not None
+        inside = slice(*np.searchsorted(result.times, [start - SLACK, end - SLACK]))
+        rows = Features(result.values[inside], times=result.times[inside] - start)
+        shown = ~np.isnan(rows.values[:, 0])
+        if not shown.any():
+            sample.missing[modality] = f"nothing was found in any of {len(rows.values)} frames"
+            continue
+        sample.features[modality] = rows
+        if modality == "vision":
+            sample.quality["faces"] = float(shown.mean())
+    return sample

@@ -1,0 +1,30 @@
+# A trained model to take along, and what it reads in folders of clips that the config names.
+
+
+rule model:
+    input:
+        features="results/{dataset}/features.h5",
+        table="results/{dataset}/table.csv",
+        pretrained=lambda w: [
+            variants.pretrained(w.dataset, variants.main, seed) for seed in SEEDS
+        ],
+        finetuned=of_first_variant("finetune.safetensors"),
+        template=str(PACKAGE / "prediction/card.md.j2"),
+    output:
+        directory("results/{dataset}/model"),
+    log:
+        "results/{dataset}/logs/model.log",
+    threads: config["threads"]["train"]
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+        device=config["device"],
+    params:
+        code=code("prediction/bundle", "hub"),
+        variant=variants.main,
+        extraction=lambda w: {
+            modality: data.taken_along(w.dataset, modality)
+            for modality in data.extracted(w.dataset)
+        },
+    script:
+        "../scripts/model.py"
