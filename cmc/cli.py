@@ -101,6 +101,12 @@ def add_predict(commands: Any) -> None:
         "--window", type=float, metavar="S", help="a row for every S seconds of a long recording"
     )
     predict.add_argument("--hop", type=float, metavar="S", help="seconds from window to window (the window)")
+    predict.add_argument(
+        "--overlay",
+        type=Path,
+        metavar="FILE.mp4",
+        help="also write the one clip as a film with landmarks and readings over time (shows the face)",
+    )
     predict.add_argument("--jobs", type=int, metavar="N", help="clips looked at at once (all cores)")
     predict.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
     predict.add_argument(

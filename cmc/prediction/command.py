@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cmc import files
+from cmc.features.contract import Unusable
 from cmc.prediction import requests
 from cmc.prediction.extraction import Refused
 from cmc.prediction.model import Model, ModelError, load
@@ -32,6 +33,8 @@ def run(asked: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
     try:
         wanted = requests.gather(asked.clips, asked.text)
+        if asked.overlay and (len(wanted) > 1 or asked.overlay.suffix.lower() != ".mp4"):
+            raise requests.RequestError("--overlay takes one clip and a name that ends in .mp4")
         model = load(
             asked.model,
             device=asked.device,
@@ -40,8 +43,16 @@ def run(asked: argparse.Namespace) -> int:
             other_versions=asked.other_versions,
         )
         rows = model.rows(wanted, window=asked.window, hop=asked.hop, jobs=asked.jobs)
-        return report(rows, model, len(wanted), asked)
-    except (ModelError, requests.RequestError) as mistake:
+        if asked.overlay is None:
+            return report(rows, model, len(wanted), asked)
+        kept = list(rows)
+        status = report(kept, model, 1, asked)
+        if readings := [row for row in kept if not isinstance(row, Refused)]:
+            from cmc.prediction import overlay
+
+            overlay.write(asked.overlay, wanted[0], readings, model.modalities)
+        return status
+    except (ModelError, Unusable, requests.RequestError) as mistake:
         print(f"cmc predict: {mistake}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

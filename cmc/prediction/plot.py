@@ -21,7 +21,7 @@ def clip(name: str, features: Mapping[str, pd.DataFrame], predictions: pd.DataFr
     rows = len(features) + (len(predictions) > 0)
     figure = Figure(figsize=(8, 1.9 * rows), layout="constrained")
     panels = np.atleast_1d(figure.subplots(rows, 1))
-    figure.suptitle(name, fontsize=11)
+    figure.suptitle(name, fontsize=11, parse_math=False)  # ids hold dollars
     for axes, (modality, table) in zip(panels, features.items(), strict=False):
         heat(axes, modality, table)
     if len(predictions):

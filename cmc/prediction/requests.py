@@ -45,7 +45,7 @@ def gather(given: Sequence[str | Path | Request], text: str | None = None) -> li
     Parameters
     ----------
     given : sequence of path or Request
-        A clip; a folder, of which all videos are taken; or a CSV table with a column path (or video_id and
+        A clip; a folder, of which the label file's clips are taken or, if there is none, all videos; or a CSV table with a column path (or video_id and
         clip_id, in the layout of a data set), and perhaps text, start and end in seconds. A transcript may also
         lie beside a clip, under the same name with the suffix .txt.
     text : str, optional
@@ -79,7 +79,9 @@ def gather(given: Sequence[str | Path | Request], text: str | None = None) -> li
 
 
 def of_folder(folder: Path) -> list[Request]:
-    """All videos of a folder and those below it, by name."""
+    """The clips of a folder's label file, if it has one; else all its videos and those below it, by name."""
+    if listed := manifest.label_file(folder):
+        return of_table(listed)
     paths = sorted(
         Path(root, name)
         for root, _, names in os.walk(folder)
