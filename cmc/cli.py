@@ -98,6 +98,12 @@ def add_predict(commands: Any) -> None:
         "--format", choices=["csv", "jsonl", "table"], help="table on a terminal, else csv, by default"
     )
     predict.add_argument(
+        "--transcribe",
+        metavar="MODEL",
+        help="write down what is said in clips without a transcript, with a Whisper model (directory or hub name)",
+    )
+    predict.add_argument("--language", metavar="L", help="what is spoken, for --transcribe: en, zh (guessed)")
+    predict.add_argument(
         "--window", type=float, metavar="S", help="a row for every S seconds of a long recording"
     )
     predict.add_argument("--hop", type=float, metavar="S", help="seconds from window to window (the window)")

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from cmc import files
 from cmc.features.contract import Unusable
+from cmc.features.transcription import Transcriber, TranscriptionError
 from cmc.prediction import requests
 from cmc.prediction.extraction import Refused
 from cmc.prediction.model import Model, ModelError, load
@@ -42,7 +43,12 @@ def run(asked: argparse.Namespace) -> int:
             download=asked.download,
             other_versions=asked.other_versions,
         )
-        rows = model.rows(wanted, window=asked.window, hop=asked.hop, jobs=asked.jobs)
+        transcriber = None
+        if asked.transcribe:
+            transcriber = Transcriber(asked.transcribe, asked.language, asked.download)
+        rows = model.rows(
+            wanted, window=asked.window, hop=asked.hop, jobs=asked.jobs, transcriber=transcriber
+        )
         if asked.overlay is None:
             return report(rows, model, len(wanted), asked)
         kept = list(rows)
@@ -52,7 +58,7 @@ def run(asked: argparse.Namespace) -> int:
 
             overlay.write(asked.overlay, wanted[0], readings, model.modalities)
         return status
-    except (ModelError, Unusable, requests.RequestError) as mistake:
+    except (ModelError, TranscriptionError, Unusable, requests.RequestError) as mistake:
         print(f"cmc predict: {mistake}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

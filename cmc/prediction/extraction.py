@@ -15,6 +15,7 @@ import numpy as np
 from cmc.features import extract, media
 from cmc.features.contract import Absent, Features, Unusable
 from cmc.features.media import Piece
+from cmc.features.transcription import Segment, Transcriber
 from cmc.prediction.requests import Request, RequestError
 
 BLOCK = 60.0  # s of a long recording that are treated at once
@@ -111,7 +112,7 @@ class Extraction:
         requests: Sequence[Request],
         window: float | None = None,
         hop: float | None = None,
-        transcribe: Callable[[Request], list[tuple[float, float, str]]] | None = None,
+        transcriber: Transcriber | None = None,
     ) -> Iterator[Sample | Refused]:
         """Samples of clips in their order, text yet to be added, or why there are none.
 
@@ -120,12 +121,12 @@ class Extraction:
         requests : sequence of Request
         window, hop : float, optional
             Seconds.
-        transcribe : callable, optional
-            Gives the segments (start, end, text) of what is said in a clip without a transcript.
+        transcriber : Transcriber, optional
+            Of clips that come without a transcript.
         """
         if window is not None and not (window > 0 and (hop is None or 0 < hop <= window)):
             raise RequestError(f"window is {window:g} s and hop {hop:g} s: expected 0 < hop <= window")
-        units = self._units(requests, window, hop or window, transcribe)
+        units = self._units(requests, window, hop or window, transcriber)
         with ThreadPoolExecutor(self._jobs, thread_name_prefix="extract") as pool:
             waiting: deque[tuple[Unit | Refused, dict[str, Future]]] = deque()
             try:
@@ -143,16 +144,16 @@ class Extraction:
         requests: Sequence[Request],
         window: float | None,
         hop: float | None,
-        transcribe: Callable[[Request], list[tuple[float, float, str]]] | None,
+        transcriber: Transcriber | None,
     ) -> Iterator[Unit | Refused]:
         for request in requests:
             try:
                 length = media.duration(request.path)
                 segments = None
-                if transcribe and request.text is None:
-                    segments = transcribe(request)
+                if transcriber and request.text is None:
+                    segments = heard(transcriber, request)
                     if window is None:
-                        said = " ".join(text for _, _, text in segments)
+                        said = " ".join(segment.text for segment in segments)
                         request = replace(request, text=said or None)
                 if window is None or hop is None:
                     yield Unit(request, part(request), [], [])
@@ -224,7 +225,7 @@ def blocks(
     length: float,
     window: float,
     hop: float,
-    segments: Sequence[tuple[float, float, str]] | None,
+    segments: Sequence[Segment] | None,
 ) -> Iterator[Unit]:
     """The blocks of a recording; a window belongs to the block that it begins in.
 
@@ -250,16 +251,27 @@ def blocks(
         yield Unit(request, piece, windows, [spoken(segments, *one) for one in windows])
 
 
-def spoken(segments: Sequence[tuple[float, float, str]] | None, start: float, end: float) -> str | None:
-    """What is said between two times: the segments whose middle lies there, or the longest that reaches in."""
+def heard(transcriber: Transcriber, request: Request) -> list[Segment]:
+    """What is said in a clip, times from the recording's start; [] if it has no sound."""
+    try:
+        found = transcriber.segments(part(request))
+    except Absent:
+        return []
+    return [Segment(one.start + request.start, one.end + request.start, one.text) for one in found]
+
+
+def spoken(segments: Sequence[Segment] | None, start: float, end: float) -> str | None:
+    """What is said between two times: the segments whose middle lies there, or that which reaches in furthest."""
     if not segments:
         return None
-    inside = [text for s, e, text in segments if start <= (s + e) / 2 < end]
-    if inside:
+    if inside := [one.text for one in segments if start <= (one.start + one.end) / 2 < end]:
         return " ".join(inside)
-    shared = [(min(e, end) - max(s, start), text) for s, e, text in segments]
-    longest, text = max(shared)
-    return text if longest > 0 else None
+
+    def shared(one: Segment) -> float:
+        return min(one.end, end) - max(one.start, start)
+
+    longest = max(segments, key=shared)
+    return longest.text if shared(longest) > 0 else None
 
 
 def whole(unit: Unit, found: Mapping[str, Features | Unusable]) -> Sample:

@@ -14,6 +14,7 @@ from scipy.special import softmax
 
 from cmc.features import extractors, store
 from cmc.features.contract import Features, Unusable
+from cmc.features.transcription import Transcriber
 from cmc.labels import CLASSES
 from cmc.prediction import bundle, requests
 from cmc.prediction.bundle import CONSENSUS, ModelError
@@ -72,6 +73,7 @@ class Model:
         window: float | None = None,
         hop: float | None = None,
         jobs: int | None = None,
+        transcribe: str | None = None,
     ) -> pd.DataFrame:
         """What the model reads in clips, a row each.
 
@@ -86,6 +88,8 @@ class Model:
             Seconds: a row for each window of a long recording, one every `hop` (default: `window`).
         jobs : int, optional
             Clips from which features are extracted at once; as many as there are cores by default.
+        transcribe : str, optional
+            A Whisper model, by directory or hub name, for clips without a transcript.
 
         Returns
         -------
@@ -104,13 +108,16 @@ class Model:
             The model can't be used for this.
         RequestError
             No clips are given, or a text for several.
+        TranscriptionError
+            The model that is to transcribe can't be used.
         Unusable
             The one clip can't be read. Of several, those that can't are logged and left out.
         """
         given = [clips] if isinstance(clips, str | Path | Request) else list(clips)
         rows, refused = [], []
         wanted = requests.gather(given, text)
-        for row in self.rows(wanted, window=window, hop=hop, jobs=jobs):
+        transcriber = Transcriber(transcribe, download=self._download) if transcribe else None
+        for row in self.rows(wanted, window=window, hop=hop, jobs=jobs, transcriber=transcriber):
             if isinstance(row, Refused):
                 refused.append((row.clip, row.reason))
             else:
@@ -130,12 +137,12 @@ class Model:
         window: float | None = None,
         hop: float | None = None,
         jobs: int | None = None,
-        transcribe: Callable | None = None,
+        transcriber: Transcriber | None = None,
     ) -> Iterator["dict[str, Any] | Refused"]:
         """A row for each clip or window in turn, or why there is none; see `predict`. Memory does not grow with
         their number, nor with their length if there is a window."""
         with self.extraction(jobs) as extraction:
-            samples = extraction.samples(wanted, window, hop, transcribe)
+            samples = extraction.samples(wanted, window, hop, transcriber)
             while batch := list(islice(samples, 1 if window is None and len(wanted) == 1 else BATCH)):
                 yield from self._read_batch(batch, extraction)
 

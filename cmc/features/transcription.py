@@ -1,0 +1,158 @@
+"""What is said in a clip, and when, by a Whisper-like model through transformers."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cmc import files, hub
+from cmc.features import media
+
+SAMPLE_RATE = 16000  # Hz, Whisper's
+BLOCK = 300.0  # s of sound that are held at once; a word across two blocks may be lost
+SHORT = 30.0  # s that the model hears at once
+SILENT = 1e-4  # peak of a sound in which nothing is said: models invent words there
+COLUMNS = ["clip_id", "text", "checksum"]
+
+
+class TranscriptionError(Exception):
+    """A model that can't transcribe; the message says why and the way out."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Something said: seconds from the start of what was read, and the words."""
+
+    start: float
+    end: float
+    text: str
+
+
+class Transcriber:
+    """Transcribes sound with a Whisper model.
+
+    Parameters
+    ----------
+    model : str
+        Hub name or directory, see `cmc.hub.resolve`.
+    language : str, optional
+        Of what is said, such as "en" or "zh"; the model guesses it by default.
+    download : bool
+        May the model be fetched from the hub?
+
+    Raises
+    ------
+    TranscriptionError
+        It isn't here, or is no Whisper.
+    """
+
+    def __init__(self, model: str, language: str | None = None, download: bool = False) -> None:
+        try:
+            directory = hub.resolve(model, download)
+        except FileNotFoundError as error:
+            raise TranscriptionError(
+                f"{error} A model that transcribes is, for example, openai/whisper-small (1 GB):"
+                " `hf download openai/whisper-small`, then give that name."
+            ) from None
+        import transformers
+
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        config = transformers.AutoConfig.from_pretrained(directory, **hub.OPTIONS)
+        if config.model_type != "whisper":
+            raise TranscriptionError(
+                f"{model} is a model of the kind {config.model_type}: give one of Whisper's, such as"
+                " openai/whisper-small"
+            )
+        self._model = transformers.WhisperForConditionalGeneration.from_pretrained(
+            directory, **hub.OPTIONS
+        ).eval()
+        self._processor = transformers.AutoProcessor.from_pretrained(directory, **hub.OPTIONS)
+        many = getattr(self._model.generation_config, "is_multilingual", False)
+        self._options: dict[str, Any] = {"task": "transcribe"} if many else {}
+        if many and language:
+            self._options["language"] = language
+
+    def segments(self, source: media.Source) -> list[Segment]:
+        """What is said in a clip; [] in silence.
+
+        Raises
+        ------
+        Unusable
+            See `cmc.features.media.sound`.
+        """
+        found: list[Segment] = []
+        for start, wave in blocks(media.sound(source, SAMPLE_RATE)):
+            found += [Segment(start + said.start, start + said.end, said.text) for said in self.of_wave(wave)]
+        return found
+
+    def of_wave(self, wave: np.ndarray) -> list[Segment]:
+        """What is said in sound (samples,), float32, at 16 kHz."""
+        import torch
+
+        length = len(wave) / SAMPLE_RATE
+        if not len(wave) or np.abs(wave).max() < SILENT:
+            return []
+        long = {"truncation": False, "padding": "longest"} if length > SHORT else {}
+        inputs = self._processor(
+            wave, sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True, **long
+        )
+        with torch.inference_mode():
+            said = self._model.generate(
+                **inputs, return_timestamps=True, return_segments=True, temperature=0.0, **self._options
+            )["segments"][0]
+        found = []
+        for one in said:
+            text = " ".join(self._processor.decode(one["tokens"], skip_special_tokens=True).split())
+            start, end = float(one["start"]), min(float(one["end"]), length)
+            if text and start < end:
+                found.append(Segment(start, end, text))
+        return found
+
+
+def blocks(pieces: Iterator[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:
+    """Sound in blocks of `BLOCK` seconds, each with its start in seconds."""
+    size, start, held, length = round(BLOCK * SAMPLE_RATE), 0, [np.zeros(0, np.float32)], 0
+    for piece in pieces:
+        held.append(piece)
+        length += len(piece)
+        while length >= size:
+            wave = np.concatenate(held)
+            yield start / SAMPLE_RATE, wave[:size]
+            held, length, start = [wave[size:]], length - size, start + size
+    if length:
+        yield start / SAMPLE_RATE, np.concatenate(held)
+
+
+# ------------------------------------------------------------------------------------------ transcripts.csv
+
+
+def checksum(text: str) -> str:
+    """Tells a transcript that was made from one that a person has corrected."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def corrected(path: str | Path) -> dict[str, str]:
+    """Clip -> its transcript, of those in a list that were corrected by hand; {} if there is no list."""
+    if not Path(path).is_file():
+        return {}
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows = table[table["text"].map(checksum) != table["checksum"]]
+    return dict(zip(rows["clip_id"], rows["text"], strict=True))
+
+
+def read(path: str | Path) -> dict[str, str]:
+    """Clip -> its transcript; "" where nothing was heard."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return dict(zip(table["clip_id"], table["text"], strict=True))
+
+
+def write(path: str | Path, made: Mapping[str, str], by_hand: Mapping[str, str]) -> None:
+    """Write the list: what was made, but for what was corrected by hand."""
+    rows = [(clip, by_hand.get(clip, text), checksum(text)) for clip, text in made.items()]
+    with files.whole(path) as partial:
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False, lineterminator="\n")
