@@ -85,7 +85,7 @@ def label_file(root: str | Path) -> Path | None:
     return next((Path(root) / name for name in LABEL_FILES if (Path(root) / name).is_file()), None)
 
 
-def read(path: str | Path, label_range: tuple[float, float]) -> Manifest:
+def read(path: str | Path, label_range: tuple[float, float], transcribed: bool = False) -> Manifest:
     """Read a label file, refusing rows that can't be used.
 
     Parameters
@@ -96,6 +96,8 @@ def read(path: str | Path, label_range: tuple[float, float]) -> Manifest:
         end in seconds where a clip is a part of one. Ids stay text: 0001 keeps its zeros.
     label_range : (float, float)
         Lowest and highest label of the data set, inclusive.
+    transcribed : bool
+        Whether clips without a text are to be transcribed: it may be empty, or no column.
 
     Returns
     -------
@@ -110,11 +112,11 @@ def read(path: str | Path, label_range: tuple[float, float]) -> Manifest:
         If the file can't be decoded, lacks a column, or has no row.
     """
     manifest, seen = Manifest(), set()
-    for line, row in rows(path):
+    for line, row in rows(path, transcribed):
         video, clip = (row[name].strip() for name in ("video_id", "clip_id"))
         name = f"{video}{SEPARATOR}{clip}"
         try:
-            entry = check(row, name, label_range)
+            entry = check(row, name, label_range, transcribed)
             if name in seen:
                 raise ValueError(f"duplicate id; the first row that has it is kept (line {line} is refused)")
             seen.add(name)
@@ -128,14 +130,14 @@ def read(path: str | Path, label_range: tuple[float, float]) -> Manifest:
     return manifest
 
 
-def rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
+def rows(path: str | Path, transcribed: bool = False) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and fields of each row, rows of nothing but commas left out."""
     text, line = decoded(path), 0
     # strict: a quote that is never closed would swallow the rows behind it
     reader = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
     try:
         reader.fieldnames = header = [name.strip() for name in reader.fieldnames or []]
-        check_header(path, header)
+        check_header(path, header, transcribed)
         line = reader.line_num
         for row in reader:
             line = reader.line_num
@@ -176,8 +178,8 @@ def chinese(text: str) -> bool:
     return common > len(beyond_ascii) / 2
 
 
-def check_header(path: str | Path, header: list[str]) -> None:
-    missing = [name for name in REQUIRED if name not in header]
+def check_header(path: str | Path, header: list[str], transcribed: bool = False) -> None:
+    missing = [name for name in REQUIRED if name not in header and not (transcribed and name == "text")]
     if missing and len(header) == 1:
         for delimiter, name in DELIMITERS.items():
             if delimiter in header[0]:
@@ -189,12 +191,16 @@ def check_header(path: str | Path, header: list[str]) -> None:
         raise ManifestError(
             f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"found {', '.join(header) or 'nothing'}. Its first line must name the columns, with commas between."
+            + " Without transcripts, set datasets.<name>.transcribe to a Whisper model."
+            * (missing == ["text"])
         )
     if twice := [name for name in (*REQUIRED, *UNIMODAL, "path", *SPAN) if header.count(name) > 1]:
         raise ManifestError(f"{path} has the column {twice[0]} {header.count(twice[0])} times; leave one")
 
 
-def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> Clip:
+def check(
+    row: dict[str, str], name: str, label_range: tuple[float, float], transcribed: bool = False
+) -> Clip:
     """A row as a Clip; ValueError says what is wrong with it."""
     for column in ("video_id", "clip_id"):
         plain_name(row[column].strip(), column)
@@ -206,9 +212,10 @@ def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> C
     split = SPLIT_NAMES.get(row["mode"].strip().lower())
     if split is None:
         raise ValueError(f"unknown split {row['mode']!r}; expected {', '.join(SPLITS)}")
-    if not row["text"].strip():
+    said = row.get("text", "")
+    if not said.strip() and not transcribed:
         raise ValueError("empty transcript")
-    if "\0" in row["text"]:
+    if "\0" in said:
         raise ValueError("the transcript holds a NUL character")
     labels = {"label": number(row["label"], "label", label_range)}
     for column in UNIMODAL:
@@ -217,7 +224,7 @@ def check(row: dict[str, str], name: str, label_range: tuple[float, float]) -> C
     return Clip(
         clip_id=name,
         video_id=row["video_id"].strip(),
-        text=" ".join(row["text"].split()),
+        text=" ".join(said.split()),
         split=split,
         **labels,
         path=inner_path(row.get("path", "").strip()),

@@ -1,22 +1,18 @@
 """What is said in a clip, and when, by a Whisper-like model through transformers."""
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from cmc import files, hub
+from cmc import hub
 from cmc.features import media
 
 SAMPLE_RATE = 16000  # Hz, Whisper's
 BLOCK = 300.0  # s of sound that are held at once; a word across two blocks may be lost
 SHORT = 30.0  # s that the model hears at once
 SILENT = 1e-4  # peak of a sound in which nothing is said: models invent words there
-COLUMNS = ["clip_id", "text", "checksum"]
 
 
 class TranscriptionError(Exception):
@@ -126,33 +122,3 @@ def blocks(pieces: Iterator[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:
             held, length, start = [wave[size:]], length - size, start + size
     if length:
         yield start / SAMPLE_RATE, np.concatenate(held)
-
-
-# ------------------------------------------------------------------------------------------ transcripts.csv
-
-
-def checksum(text: str) -> str:
-    """Tells a transcript that was made from one that a person has corrected."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def corrected(path: str | Path) -> dict[str, str]:
-    """Clip -> its transcript, of those in a list that were corrected by hand; {} if there is no list."""
-    if not Path(path).is_file():
-        return {}
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    rows = table[table["text"].map(checksum) != table["checksum"]]
-    return dict(zip(rows["clip_id"], rows["text"], strict=True))
-
-
-def read(path: str | Path) -> dict[str, str]:
-    """Clip -> its transcript; "" where nothing was heard."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return dict(zip(table["clip_id"], table["text"], strict=True))
-
-
-def write(path: str | Path, made: Mapping[str, str], by_hand: Mapping[str, str]) -> None:
-    """Write the list: what was made, but for what was corrected by hand."""
-    rows = [(clip, by_hand.get(clip, text), checksum(text)) for clip, text in made.items()]
-    with files.whole(path) as partial:
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False, lineterminator="\n")

@@ -39,6 +39,7 @@ def findings(
     """
     found = [
         *encoders(data, dataset, config["download"]),
+        *transcriber(data, dataset, config["download"]),
         *files_read(data, dataset),
         *checks.extras(
             (name, extractors.declared(name, "NEEDS")) for name, _ in data.extracted(dataset).values()
@@ -69,6 +70,22 @@ def encoders(data: Data, dataset: str, download: bool) -> list[Finding]:
             else:
                 found.append(Finding("good", f"{modality} encoder: {encoder}"))
     return found
+
+
+def transcriber(data: Data, dataset: str, download: bool) -> list[Finding]:
+    """The model that is to write down what is said, if it is not here."""
+    if not data.transcribed(dataset):
+        return []
+    model = data.setting(dataset, "transcribe")
+    try:
+        hub.resolve(model)
+    except FileNotFoundError as error:
+        if download:
+            return [Finding("good", f"transcribed by: {model}, to be fetched")]
+        return [
+            Finding("error", f"it lacks the model that transcribes (datasets.{dataset}.transcribe): {error}")
+        ]
+    return [Finding("good", f"transcribed by: {model}")]
 
 
 def files_read(data: Data, dataset: str) -> list[Finding]:

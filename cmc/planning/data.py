@@ -124,7 +124,32 @@ class Data:
 
     def manifest(self, dataset: str) -> manifest.Manifest:
         """The clips and refused rows of a label file that lies on the disk; ManifestError if it can't be read."""
-        return manifest.read(self.label_file(dataset), self.setting(dataset, "label_range"))
+        transcribed = self.transcribed(dataset)
+        return manifest.read(self.label_file(dataset), self.setting(dataset, "label_range"), transcribed)
+
+    def transcribed(self, dataset: str) -> bool:
+        """Whether what is said in clips without a text is to be written down."""
+        return bool(self.setting(dataset, "transcribe"))
+
+    def transcripts(self, dataset: str) -> str | list[str]:
+        """The list of what was written down; [] of a data set that has all texts."""
+        return f"results/{dataset}/transcripts.csv" if self.transcribed(dataset) else []
+
+    def transcript_files(self, dataset: str) -> list[str]:
+        """Its parts, by shards of the clips."""
+        return [
+            f"results/{dataset}/shards/transcripts-{number}.csv" for number in self.shards(dataset, "audio")
+        ]
+
+    def recordings(self, dataset: str, shard: str) -> dict[str, Source]:
+        """Clip -> what is to be transcribed of a shard: the clips without a text."""
+        clips = self.shards(dataset, "audio")[shard]
+        return {clip: self.source(dataset, clip) for clip in clips if not self.clips(dataset)[clip]}
+
+    def recorded(self, dataset: str, shard: str) -> list[str]:
+        """Their files, of those that exist."""
+        found = map(file_of, self.recordings(dataset, shard).values())
+        return [path for path in dict.fromkeys(found) if os.path.isfile(path)]
 
     def annotated(self, dataset: str) -> bool:
         """Whether clips have the unimodal labels of all their modalities: the config does not deny it, and a label

@@ -46,8 +46,8 @@ def gather(given: Sequence[str | Path | Request], text: str | None = None) -> li
     ----------
     given : sequence of path or Request
         A clip; a folder, of which the label file's clips are taken or, if there is none, all videos; or a CSV
-        table with a column path (or video_id and clip_id, in the layout of a data set), and perhaps text, start and
-        end in seconds. A transcript may also lie beside a clip, under the same name with the suffix .txt.
+        table with a column path (or video_id and clip_id, in the layout of a data set), and perhaps text, start
+        and end in seconds. A transcript may also lie beside a clip, under the same name with the suffix .txt.
     text : str, optional
         Transcript of the one clip.
 

@@ -9,6 +9,7 @@ MAX_SHARE = str(config["quarantine"]["max_share"])
 rule manifest:
     input:
         labels=lambda w: data.label_file(w.dataset),
+        transcripts=lambda w: data.transcripts(w.dataset),
     output:
         clips="results/{dataset}/manifest.csv",
         refused="results/{dataset}/refused.csv",
@@ -16,10 +17,48 @@ rule manifest:
         "results/{dataset}/logs/manifest.log",
     localrule: True
     params:
-        code=code("corpus/manifest"),
+        code=code("corpus/manifest", "corpus/transcripts"),
         label_range=lambda w: data.setting(w.dataset, "label_range"),
     script:
         "../scripts/manifest.py"
+
+
+rule transcribe:
+    input:
+        labels=lambda w: data.label_file(w.dataset),
+        files=lambda w: data.recorded(w.dataset, w.shard),
+    output:
+        "results/{dataset}/shards/transcripts-{shard}.csv",
+    log:
+        "results/{dataset}/logs/transcribe-{shard}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/transcribe-{shard}.tsv"
+    threads: config["threads"]["extract"]
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
+    params:
+        code=code("features/transcription", "corpus/transcripts"),
+        model=lambda w: data.setting(w.dataset, "transcribe"),
+        language=lambda w: data.setting(w.dataset, "language"),
+        recordings=lambda w: data.recordings(w.dataset, w.shard),
+    script:
+        "../scripts/transcribe.py"
+
+
+# People may correct this list: what they wrote stays when it is made anew.
+rule transcripts:
+    input:
+        lambda w: data.transcript_files(w.dataset),
+    output:
+        update("results/{dataset}/transcripts.csv"),
+    log:
+        "results/{dataset}/logs/transcripts.log",
+    localrule: True
+    params:
+        code=code("corpus/transcripts"),
+    script:
+        "../scripts/transcripts.py"
 
 
 rule encoder:
@@ -42,6 +81,7 @@ rule encoder:
 rule extract_text:
     input:
         encoder="results/{dataset}/text_encoder.json",
+        transcripts=lambda w: data.transcripts(w.dataset),
     output:
         features="results/{dataset}/shards/text-{shard}.h5",
         costs="results/{dataset}/shards/text-{shard}.costs.csv",
