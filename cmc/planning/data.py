@@ -8,7 +8,7 @@ from typing import Any
 
 from cmc import hub
 from cmc.code import checksum
-from cmc.corpus import manifest
+from cmc.corpus import manifest, requests
 from cmc.corpus.manifest import Clip
 from cmc.demo import corpus
 from cmc.features import extractors
@@ -22,6 +22,7 @@ UNTRACED = (
     "download",
     "threads",
     "features",
+    "predictions",
 )  # of the config: no result depends on them as they stand
 
 
@@ -238,6 +239,21 @@ class Data:
             models.append(f"results/{dataset}/{modality}_encoder.json")
         # clips may be parts of one recording
         return [path for path in dict.fromkeys(found) if made or os.path.isfile(path)] + models
+
+
+def clips_of(path: str) -> list[str]:
+    """Files of the clips that a folder or table names, of those that exist.
+
+    Raises
+    ------
+    PlanError
+        There are none, or the table can't be read.
+    """
+    try:
+        found = requests.gather([Path(path).expanduser()])
+    except requests.RequestError as error:
+        raise PlanError(f"predictions: {error}") from None
+    return [file for file in dict.fromkeys(one.path for one in found) if os.path.isfile(file)]
 
 
 def file_of(source: Source) -> str:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from cmc import files
+from cmc.corpus import requests
 from cmc.features.contract import Unusable
 from cmc.features.transcription import Transcriber, TranscriptionError
-from cmc.prediction import requests
 from cmc.prediction.extraction import Refused
 from cmc.prediction.model import Model, ModelError, load
 
+log = logging.getLogger(__name__)
 DIGITS = 6  # of numbers in a file
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
@@ -64,6 +65,51 @@ def run(asked: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("cmc predict: stopped", file=sys.stderr)
         return 130
+
+
+def predict(
+    model: str | Path,
+    path: str | Path,
+    *,
+    rows_out: str | Path,
+    refused_out: str | Path,
+    jobs: int,
+    device: str,
+    text_encoder: str,
+    download: bool,
+    window: float | None = None,
+    hop: float | None = None,
+    transcribe: str | None = None,
+    language: str | None = None,
+) -> None:
+    """Write what a model reads in a folder or table of clips, and a list of those that it can't read.
+
+    Parameters
+    ----------
+    model, path : path
+        Directory of the model; folder or CSV table of clips, see `cmc.corpus.requests.gather`.
+    rows_out, refused_out : path
+        CSV files to write: the rows of `cmc.prediction.model.Model.predict`; clip, reason.
+    jobs, device, text_encoder, download, window, hop, transcribe, language
+        See `cmc.prediction.model`.
+    """
+    wanted = requests.gather([Path(path).expanduser()])
+    reader = load(model, device=device, text_encoder=text_encoder, download=download)
+    transcriber = Transcriber(transcribe, language, download) if transcribe else None
+    refused, done, last = [], 0, None
+    with writer(Path(rows_out), "csv", reader) as put:
+        for row in reader.rows(wanted, window=window, hop=hop, jobs=jobs, transcriber=transcriber):
+            clip = row.clip if isinstance(row, Refused) else row["clip"]
+            if isinstance(row, Refused):
+                refused.append((row.clip, row.reason))
+                log.warning("%s can't be read: %s", row.clip, row.reason)
+            else:
+                put(row)
+            if clip != last:
+                done, last = done + 1, clip
+                log.info("%d of %d clips", done, len(wanted))
+    with files.whole(refused_out) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("clip", "reason"), *refused])
 
 
 def report(

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from cmc.corpus.requests import Request, RequestError
 from cmc.features import extract, media
 from cmc.features.contract import Absent, Features, Unusable
 from cmc.features.media import Piece
 from cmc.features.transcription import Segment, Transcriber
-from cmc.prediction.requests import Request, RequestError
 
 BLOCK = 60.0  # s of a long recording that are treated at once
 AHEAD = 4  # clips for each job whose features may wait

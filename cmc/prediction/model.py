@@ -12,14 +12,15 @@ import pandas as pd
 import torch
 from scipy.special import softmax
 
+from cmc.corpus import requests
+from cmc.corpus.requests import Request
 from cmc.features import extractors, store
 from cmc.features.contract import Features, Unusable
 from cmc.features.transcription import Transcriber
 from cmc.labels import CLASSES
-from cmc.prediction import bundle, requests
+from cmc.prediction import bundle
 from cmc.prediction.bundle import CONSENSUS, ModelError
 from cmc.prediction.extraction import Extraction, Refused, Sample
-from cmc.prediction.requests import Request
 from cmc.training import dataset
 from cmc.training.trained import Readings
 

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 
 from cmc import files
+from cmc.corpus.requests import Request
 from cmc.features import media
 from cmc.features.contract import Absent, Unusable
 from cmc.features.extractors.mediapipe import MediaPipe
 from cmc.labels import CLASSES
 from cmc.prediction.extraction import part
-from cmc.prediction.requests import Request
 
 RATE = 25.0  # pictures a second at most
 SAMPLE_RATE = 44100  # Hz

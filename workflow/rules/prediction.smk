@@ -28,3 +28,30 @@ rule model:
         },
     script:
         "../scripts/model.py"
+
+
+rule predictions:
+    input:
+        model="results/{dataset}/model",
+        clips=lambda w: clips_of(config["predictions"][w.folder]["path"]),
+    output:
+        rows="results/{dataset}/predictions/{folder}.csv",
+        refused="results/{dataset}/predictions/{folder}.refused.csv",
+    log:
+        "results/{dataset}/logs/predictions-{folder}.log",
+    wildcard_constraints:
+        folder="|".join(config["predictions"]) or "(?!)",
+    threads: config["threads"]["extract"]
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
+        device=config["device"],
+    params:
+        code=lambda w: [
+            code("prediction/model", "prediction/command", "hub"),
+            *(data.code_of(w.dataset, m) for m in data.extracted(w.dataset)),
+        ],
+        settings=lambda w: config["predictions"][w.folder],
+        encoder=lambda w: data.setting(w.dataset, "text_encoder"),
+    script:
+        "../scripts/predictions.py"
