@@ -103,3 +103,57 @@ def save(config, folder):
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(folder)
+
+
+def whisper(folder):
+    """A Whisper that hears letters in everything, with real timestamps, in `folder`."""
+    special = [
+        "<|endoftext|>",
+        "<|startoftranscript|>",
+        "<|en|>",
+        "<|zh|>",
+        "<|transcribe|>",
+        "<|translate|>",
+    ]
+    special += ["<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
+    tokens = [*map(chr, range(ord("a"), ord("z") + 1)), *special]
+    tokens += [f"<|{number * 0.02:.2f}|>" for number in range(1501)]
+    ids = {token: number for number, token in enumerate(tokens)}
+    end = special[0]
+    tokenizer = transformers.WhisperTokenizerFast(
+        vocab=ids, merges=[], unk_token=end, bos_token=end, eos_token=end, pad_token=end
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": special[1:]})
+    tokenizer.save_pretrained(folder)
+    transformers.WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
+    named = {f"{role}_token_id": ids[end] for role in ("pad", "bos", "eos")}
+    named["decoder_start_token_id"] = ids["<|startoftranscript|>"]
+    sizes = {
+        f"{side}_{name}": size
+        for side in ("encoder", "decoder")
+        for name, size in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 24))
+    }
+    config = transformers.WhisperConfig(
+        vocab_size=len(ids),
+        d_model=16,
+        max_target_positions=64,
+        num_mel_bins=80,
+        begin_suppress_tokens=[],
+        suppress_tokens=[],
+        **sizes,
+        **named,
+    )
+    torch.manual_seed(0)
+    model = transformers.WhisperForConditionalGeneration(config)
+    model.generation_config = transformers.GenerationConfig(
+        no_timestamps_token_id=ids["<|notimestamps|>"],
+        prev_sot_token_id=ids["<|startofprev|>"],
+        lang_to_id={"<|en|>": ids["<|en|>"], "<|zh|>": ids["<|zh|>"]},
+        task_to_id={"transcribe": ids["<|transcribe|>"], "translate": ids["<|translate|>"]},
+        is_multilingual=True,
+        max_initial_timestamp_index=1,
+        max_length=40,
+        **named,
+    )
+    model.save_pretrained(folder)
+    return folder

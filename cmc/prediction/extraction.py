@@ -124,9 +124,12 @@ class Extraction:
         transcriber : Transcriber, optional
             Of clips that come without a transcript.
         """
-        if window is not None and not (window > 0 and (hop is None or 0 < hop <= window)):
+        hop = window if hop is None else hop
+        if window is not None and hop is not None and not 0 < hop <= window:
             raise RequestError(f"window is {window:g} s and hop {hop:g} s: expected 0 < hop <= window")
-        units = self._units(requests, window, hop or window, transcriber)
+        if window is None and hop is not None:
+            raise RequestError(f"hop is {hop:g} s, but there is no window")
+        units = self._units(requests, window, hop, transcriber)
         with ThreadPoolExecutor(self._jobs, thread_name_prefix="extract") as pool:
             waiting: deque[tuple[Unit | Refused, dict[str, Future]]] = deque()
             try:

@@ -214,3 +214,60 @@ def test_a_refused_id_with_line_breaks_is_one_row_of_the_list(tmp_path):
     found = read(tmp_path, HEADER + 'v,"1\r\n2\0",fine,0,,,,Neutral,train\nv,3,fine,0,,,,Neutral,train\n')
     manifest.write(found, tmp_path / "clips.csv", tmp_path / "refused.csv")
     assert quarantine.read(tmp_path / "refused.csv")["clip_id"].tolist() == [r"v$_$1\r\n2\x00"]
+
+
+WITH_PATHS = "video_id,clip_id,text,label,mode,path,start,end\n"
+
+
+def test_videos_may_lie_anywhere_in_the_folder_and_clips_be_parts_of_them(tmp_path):
+    rows = "v,1,fine,0,train,talks/a b.mov,1.5,4\nv,2,fine,0,train,talks/a b.mov,4,\nv,3,fine,0,train,,,\n"
+    found = read(tmp_path, WITH_PATHS + rows)
+    assert not found.refused
+    assert [(clip.start, clip.end, clip.cut) for clip in found.clips] == [
+        (1.5, 4, True),
+        (4, math.inf, True),
+        (0, math.inf, False),
+    ]
+    places = [manifest.recording(tmp_path, clip) for clip in found.clips]
+    assert places == [str(tmp_path / "talks/a b.mov")] * 2 + [str(tmp_path / "Raw/v/3.mp4")]
+    manifest.write(found, tmp_path / "clips.csv", tmp_path / "refused.csv")
+    table = pd.read_csv(tmp_path / "clips.csv", dtype=str, keep_default_na=False)
+    assert table[["path", "start", "end"]].values.tolist() == [
+        ["talks/a b.mov", "1.5", "4.0"],
+        ["talks/a b.mov", "4.0", ""],
+        ["", "0.0", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("v,2,fine,0,train,../a.mp4,,", "is no path within the data set's folder"),
+        ("v,2,fine,0,train,/etc/a.mp4,,", "is no path within the data set's folder"),
+        ("v,2,fine,0,train,{a}.mp4,,", "is no path within the data set's folder"),
+        ("v,2,fine,0,train,,soon,", "is no number of seconds"),
+        ("v,2,fine,0,train,,3,2", "are no part of a recording"),
+        ("v,2,fine,0,train,,-1,2", "are no part of a recording"),
+        ("v,2,fine,0,train,,nan,2", "are no part of a recording"),
+    ],
+)
+def test_paths_and_parts_that_are_none(tmp_path, row, told):
+    found = read(tmp_path, f"{WITH_PATHS}v,1,fine,0,train,,,\n{row}\n")
+    assert [why for _, _, why in found.refused] == [found.refused[0][2]] and told in found.refused[0][2]
+
+
+def test_a_path_that_is_a_link_out_of_the_folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "secret.mp4").touch()
+    (tmp_path / "data/a.mp4").symlink_to(tmp_path / "secret.mp4")
+    [clip] = read(tmp_path, WITH_PATHS + "v,1,fine,0,train,a.mp4,,\n").clips
+    with pytest.raises(manifest.ManifestError, match="leads out of"):
+        manifest.recording(tmp_path / "data", clip)
+
+
+def test_without_transcripts_the_way_out_is_told_and_taken(tmp_path):
+    table = "video_id,clip_id,label,mode\nv,1,0,train\n"
+    with pytest.raises(manifest.ManifestError, match=r"lacks the column text.*transcribe"):
+        read(tmp_path, table)
+    [clip] = manifest.read(tmp_path / "label.csv", (-1, 1), transcribed=True).clips
+    assert clip.text == ""

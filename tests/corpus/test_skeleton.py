@@ -1,0 +1,81 @@
+"""The label file that `cmc init` writes."""
+
+import csv
+from collections import Counter
+
+import pytest
+
+from cmc import cli
+from cmc.corpus import manifest, skeleton
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_a_folder_a_speaker(tmp_path, capsys):
+    names = [
+        f"speaker{s}/{c:04d}.{suffix}" for s in range(10) for c, suffix in enumerate(("mp4", "MOV", "flv"))
+    ]
+    touch(tmp_path, *names, "speaker0/notes.doc", ".hidden.mp4")
+    (tmp_path / "speaker3/0001.txt").write_text("What I said.\n")
+    assert cli.main(["init", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "30 clips of 10 source videos" in said and "transcripts found: 1" in said and "cmc check" in said
+    with open(tmp_path / "label.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == sorted(names)
+    assert [row["text"] for row in rows if row["path"] == "speaker3/0001.MOV"] == ["What I said."]
+    splits = {row["video_id"]: row["mode"] for row in rows}
+    assert all(row["mode"] == splits[row["video_id"]] for row in rows)
+    assert Counter(splits.values()) == {"train": 6, "valid": 2, "test": 2}
+    assert cli.main(["init", str(tmp_path)]) == 2
+    assert "may hold your labels" in capsys.readouterr().err
+
+    # once it is filled in, it is a label file
+    for row in rows:
+        row |= {"text": "Some words.", "label": "0.5"}
+    (tmp_path / "label.csv").unlink()
+    skeleton.write(skeleton.Skeleton(rows), tmp_path / "label.csv")
+    found = manifest.read(tmp_path / "label.csv", (-1, 1))
+    assert len(found.clips) == 30 and not found.refused
+    assert manifest.recording(tmp_path, found.clips[0]) == str(tmp_path / "speaker0/0000.mp4")
+
+
+def test_a_flat_folder_and_that_of_a_data_set(tmp_path):
+    touch(
+        tmp_path / "flat",
+        *(f"{who}-{n:03d}.mp4" for who in ("anna", "ben", "cem") for n in range(4)),
+        "talk.mp4",
+    )
+    found = skeleton.find(tmp_path / "flat")
+    assert set(found.splits) == {"anna", "ben", "cem", "talk"} and set(found.splits.values()) == {
+        "train",
+        "valid",
+        "test",
+    }
+    touch(tmp_path / "sims/Raw/video_1", "0001.mp4", "0002.mp4")
+    rows = skeleton.find(tmp_path / "sims").rows
+    assert [(row["video_id"], row["clip_id"], row["path"]) for row in rows] == [
+        ("video_1", "0001", "Raw/video_1/0001.mp4"),
+        ("video_1", "0002", "Raw/video_1/0002.mp4"),
+    ]
+    assert {row["mode"] for row in rows} == {""}  # one speaker can't be in three splits
+
+
+def test_names_that_label_files_can_not_hold_and_names_that_are_alike(tmp_path):
+    touch(tmp_path, "a{1}/x$_$y.mp4", "b/1.mp4", "b/1.mov", "c/ü.mp4")
+    rows = skeleton.find(tmp_path).rows
+    ids = [(row["video_id"], row["clip_id"]) for row in rows]
+    assert ids == [("a_1_", "x_y"), ("b", "1"), ("b", "1-2"), ("c", "ü")]
+
+
+@pytest.mark.parametrize("names", [[], ["notes.txt"]])
+def test_nothing_to_begin_with(tmp_path, names, capsys):
+    touch(tmp_path, *names)
+    assert cli.main(["init", str(tmp_path)]) == 2 and "holds no video" in capsys.readouterr().err
+    assert cli.main(["init", str(tmp_path / "nosuch")]) == 2
+    assert not (tmp_path / "label.csv").exists()
