@@ -92,7 +92,9 @@ class Extraction:
 
     def __init__(self, makers: Mapping[str, Callable[[], Any]], jobs: int | None = None) -> None:
         self._makers, self._jobs = makers, jobs or os.cpu_count() or 1
-        self._stack, self._opening, self._own = ExitStack(), threading.Lock(), threading.local()
+        self._stack, self._own = ExitStack(), threading.local()
+        self._opening = {modality: threading.Lock() for modality in makers}
+        self._text: Future | None = None
 
     def __enter__(self) -> "Extraction":
         return self
@@ -103,7 +105,7 @@ class Extraction:
     def extractor(self, modality: str) -> Any:
         """This thread's extractor of a modality."""
         if not hasattr(self._own, modality):
-            with self._opening:
+            with self._opening[modality]:
                 setattr(self._own, modality, self._stack.enter_context(self._makers[modality]()))
         return getattr(self._own, modality)
 
@@ -131,6 +133,10 @@ class Extraction:
             raise RequestError(f"hop is {hop:g} s, but there is no window")
         units = self._units(requests, window, hop, transcriber)
         with ThreadPoolExecutor(self._jobs, thread_name_prefix="extract") as pool:
+            if "text" in self._makers and (transcriber or any(request.text for request in requests)):
+                self._text = pool.submit(
+                    self.extractor, "text"
+                )  # takes as long as a clip's sound and pictures
             waiting: deque[tuple[Unit | Refused, dict[str, Future]]] = deque()
             try:
                 for unit in units:
@@ -209,7 +215,8 @@ class Extraction:
                 one.missing["text"] = NO_TEXT
         if not said:
             return
-        for one, found in zip(said, self.extractor("text").extract([s.text for s in said]), strict=True):
+        extractor = self._text.result() if self._text else self.extractor("text")
+        for one, found in zip(said, extractor.extract([s.text for s in said]), strict=True):
             if isinstance(found, Unusable):
                 one.missing["text"] = str(found)
             else:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import softmax
 
 from cmc.corpus import requests
 from cmc.corpus.requests import Request
@@ -254,10 +253,7 @@ class Model:
         present, temperatures = list(found[0].router), list(self.facts["temperatures"].values())
         chances = {
             name: np.stack(
-                [
-                    softmax(logits.astype(np.float64) / own[name], axis=1)
-                    for logits, own in zip(each, temperatures, strict=True)
-                ]
+                [calibrated(logits, own[name]) for logits, own in zip(each, temperatures, strict=True)]
             )
             for name, each in {
                 CONSENSUS: [one.logits for one in found],
@@ -314,6 +310,11 @@ class Model:
         spreads = [f"spread_{name}" for name in CLASSES]
         first = ["clip", "start", "end", "class", *CLASSES, *spreads, *readings, "consistent", "dissents"]
         return [*first, "missing", *QUALITY, "transcript", "model", "features"]
+
+
+def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities (clips, 3) of logits at a temperature."""
+    return torch.softmax(torch.from_numpy(logits).double() / temperature, dim=1).numpy()
 
 
 def load(

@@ -85,6 +85,14 @@ def load(
     return bert
 
 
+def inputs(bert: nn.Module | None, split: Split, clips: np.ndarray) -> dict[str, Sequences]:
+    """Modality -> sequences of some clips; text from the language model where there is one to run."""
+    batch = split.batch(clips)
+    if bert is not None:
+        batch["text"] = text_states(bert, split, clips)
+    return batch
+
+
 def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:
     """Last hidden states of some clips' transcripts: ragged (frames, hidden).
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from cmc import files, metrics
 from cmc.labels import Has0
 from cmc.models.cmc import Dimensions, MultimodalModel, Output
-from cmc.models.sequences import Sequences
 from cmc.training import checkpoint, dataset, encoder, pseudo_labels
 from cmc.training.dataset import Split
 from cmc.training.loop import Losses, finished, fit
@@ -130,7 +129,7 @@ class Finetuning:
         return {prefix: total, **{f"{prefix}_{name}": value for name, value in means.items()}}
 
     def forward(self, split: Split, clips: np.ndarray) -> Output:
-        return self.model(inputs(self.bert, split, clips))
+        return self.model(encoder.inputs(self.bert, split, clips))
 
     def terms(self, output: Output, split: str, clips: np.ndarray) -> Tensor:
         """Unweighted loss terms, in the order of `names`."""
@@ -175,14 +174,6 @@ class Finetuning:
         self.optimizer.load_state_dict(state["optimizer"])
         best = state["best"]
         self.best_loss, self.best_epoch, self.best = best["loss"], best["epoch"], best["weights"]
-
-
-def inputs(bert: nn.Module | None, split: Split, clips: np.ndarray) -> dict[str, Sequences]:
-    """Modality -> sequences of some clips; text from the language model where there is one to run."""
-    batch = split.batch(clips)
-    if bert is not None:
-        batch["text"] = encoder.text_states(bert, split, clips)
-    return batch
 
 
 def load_weights(tensors: dict[str, Tensor], model: MultimodalModel, bert: nn.Module | None) -> None:

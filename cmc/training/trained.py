@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from cmc.models.cmc import Dimensions, MultimodalModel, Output, UnimodalModel
 from cmc.training import checkpoint, dataset, encoder
 from cmc.training.dataset import Split
-from cmc.training.finetune import inputs
 
 BATCH = 64
 BERT = "bert."
@@ -108,12 +107,12 @@ class TrainedModel:
         """
         clips = dataset.in_order(np.arange(len(split)), BATCH)
         seen, bert = self._with_text(split, "finetuned")
-        outputs = [self._multimodal(inputs(bert, seen, batch)) for batch in clips]
+        outputs = [self._multimodal(encoder.inputs(bert, seen, batch)) for batch in clips]
         whole = Output(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
         seen, bert = self._with_text(split, "pretrained")
         unimodal = {
             modality: torch.cat(
-                [self._unimodal[modality](inputs(bert, seen, batch)[modality])[0] for batch in clips]
+                [self._unimodal[modality](encoder.inputs(bert, seen, batch)[modality])[0] for batch in clips]
             )
             for modality in split.features
         }

@@ -17,7 +17,7 @@ import cmc
 from cmc import cli
 from cmc.features.contract import Unusable
 from cmc.labels import CLASSES
-from cmc.prediction import bundle, extraction
+from cmc.prediction import export, extraction
 from cmc.prediction.bundle import ModelError
 
 TESTS = Path(__file__).parent.parent
@@ -315,8 +315,8 @@ def test_calibration_finds_the_temperature_of_overconfident_logits():
     generator = np.random.default_rng(0)
     honest = generator.normal(size=(4000, 3)) * 1.5
     classes = np.array([generator.choice(3, p=p) for p in softmax(honest, axis=1)])
-    assert bundle.temperature(3 * honest, classes) == pytest.approx(3, rel=0.1)
-    assert bundle.temperature(honest, classes) == pytest.approx(1, rel=0.1)
+    assert export.temperature(3 * honest, classes) == pytest.approx(3, rel=0.1)
+    assert export.temperature(honest, classes) == pytest.approx(1, rel=0.1)
 
 
 # ------------------------------------------------------------------------------------------ Python
@@ -386,3 +386,13 @@ def test_a_file_is_whole_or_not_there(trained, tmp_path, capsys):
     )
     assert (status, said) == (0, "") and json.loads(out.read_text())["clip"] == str(clip_of(trained))
     assert os.listdir(tmp_path) == ["rows.jsonl"]
+
+
+def test_the_notebook_runs(trained, monkeypatch):
+    notebook = json.loads((TESTS.parent / "docs/example.ipynb").read_text())
+    monkeypatch.chdir(trained)
+    names: dict = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert names["row"]["class"] in CLASSES and len(names["windows"]) > 2

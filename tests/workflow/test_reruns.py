@@ -142,6 +142,7 @@ CHANGES = {
     "`threads`, `download`": [*top("threads"), {"download": True}],
     "`device`": [{"device": "cpu"}],
     "another table's variants": [{"tables": {"ablation": ["cmc"]}}],
+    "`predictions.*`": [{"predictions": {"own": {"path": "own"}}}],
     "`tuning.*`": [{"tuning": {"by": "f1"}}, {"tuning": {"grid": {"model.heads": [16]}}}],
 }
 ONE_OF_EACH = [(row, changes[0]) for row, changes in CHANGES.items()]

@@ -20,7 +20,7 @@ rule model:
         runtime=growing(30),
         device=config["device"],
     params:
-        code=code("prediction/bundle", "hub"),
+        code=code("prediction/export", "hub"),
         variant=variants.main,
         extraction=lambda w: {
             modality: data.taken_along(w.dataset, modality)

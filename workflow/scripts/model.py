@@ -2,10 +2,10 @@ import job
 
 job.start(snakemake)
 
-from cmc.prediction import bundle
+from cmc.prediction import export
 
 source, params = snakemake.input, snakemake.params
-bundle.write(
+export.write(
     snakemake.output[0],
     name=snakemake.wildcards.dataset,
     variant=params.variant,

@@ -1,0 +1,144 @@
+"""From checkpoints to the directory of a trained model: weights, calibration, what its features are."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import save_file
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from torch import Tensor
+
+from cmc import files
+from cmc.evaluation import tables
+from cmc.features import store
+from cmc.labels import CLASSES
+from cmc.prediction import card
+from cmc.prediction.bundle import CONSENSUS, FACTS, FORMAT, weights
+from cmc.training import checkpoint, dataset
+from cmc.training.trained import Readings, TrainedModel
+
+COLDEST, HOTTEST = 0.05, 20.0  # temperatures that calibration may choose
+
+
+def write(
+    out: str | Path,
+    *,
+    name: str,
+    variant: str,
+    features: str | Path,
+    pretrained: Sequence[str | Path],
+    finetuned: Sequence[str | Path],
+    table: str | Path,
+    extraction: Mapping[str, Mapping[str, Any]],
+    device: str = "cpu",
+) -> None:
+    """Write the directory of a trained model; it appears whole or not at all.
+
+    Parameters
+    ----------
+    out : path
+        Directory to write: config.json, one seed*.safetensors a seed, README.md (a model card).
+    name, variant : str
+        Data set and variant that it was trained as.
+    features : path
+        Feature file that it was trained on; on its validation split the temperatures are fitted.
+    pretrained, finetuned : sequence of path
+        Checkpoints of both stages, one a seed and in the same order.
+    table : path
+        The data set's table, for the card.
+    extraction : mapping
+        Modality -> extractor's `name` and `settings`, as `cmc.features.extractors.make` takes them; {} of
+        features that were not extracted here.
+    device : str
+    """
+    out = Path(out)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    seeds: dict[str, dict[str, float]] = {}
+    for first, second in zip(pretrained, finetuned, strict=True):
+        model, _, facts = TrainedModel.load(first, second, device)
+        recipe = facts["recipe"]
+        valid = dataset.load(features, "valid", device, recipe["mask_padding"])
+        seeds[str(recipe["seed"])] = temperatures(model.predict(valid), valid.classes("M").numpy())
+        tensors = {
+            key: tensor for key, tensor in checkpoint.load(first)[0].items() if not key.startswith("labels.")
+        }
+        save(partial / weights(recipe["seed"]), tensors, checkpoint.load(second)[0])
+    with store.Reader(features) as reader:
+        recipes = {modality: asdict(reader.recipe(modality)) for modality in reader.modalities}
+        lengths = {m: int(np.diff(reader.offsets(m)).max()) for m in reader.modalities}
+    content = {
+        "format": FORMAT,
+        "name": name,
+        "variant": variant,
+        "classes": list(CLASSES),
+        "dimensions": facts["dimensions"],
+        "has0": recipe["has0"],
+        "mask_padding": recipe["mask_padding"],
+        "lengths": lengths,
+        "text_encoder": recipe["text_encoder"],
+        "extraction": extraction,
+        "recipes": recipes,
+        "temperatures": seeds,
+        "data": {"name": name, "features_sha256": files.sha256(features)},
+        "versions": facts["versions"],
+        "metrics": shown(table, variant),
+    }
+    files.write_text(partial / FACTS, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    files.write_text(partial / "README.md", card.text(content))
+    shutil.rmtree(out, ignore_errors=True)
+    os.rename(partial, out)
+
+
+def save(path: Path, pretrained: dict[str, Tensor], finetuned: dict[str, Tensor]) -> None:
+    """The tensors of both stages in one file."""
+    both = checkpoint.under("pretrained.", pretrained) | checkpoint.under("finetuned.", finetuned)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in both.items()}, path)
+    path.chmod(0o666 & ~umask())  # safetensors lets nobody but the owner read
+
+
+def umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def shown(table: str | Path, variant: str) -> list[dict[str, str]]:
+    """The rows of the table that are about a model and the ones that it started from, as text."""
+    results = pd.read_csv(table, dtype={"model": str}, keep_default_na=False, na_values=[""])
+    rows = results[results["model"].isin([variant, *tables.BASELINES])]
+    return tables.cells(rows).to_dict("records")
+
+
+# ------------------------------------------------------------------------------------------ calibration
+
+
+def temperatures(found: Readings, classes: np.ndarray) -> dict[str, float]:
+    """Temperature of the consensus and of each unimodal model, fitted on clips of known classes (clips,)."""
+    logits = {CONSENSUS: found.logits, **found.unimodal}
+    return {name: temperature(values, classes) for name, values in logits.items()}
+
+
+def temperature(logits: np.ndarray, classes: np.ndarray) -> float:
+    """The temperature that makes softmax(logits / temperature) likeliest: (clips, 3), (clips,).
+
+    References
+    ----------
+    Guo et al., "On calibration of modern neural networks", ICML 2017.
+    """
+    logits = logits.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        scores = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -float(scores[np.arange(len(classes)), classes].mean())
+
+    bounds = np.log([COLDEST, HOTTEST])
+    return round(float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)), 6)
