@@ -234,6 +234,11 @@ def width(encoder: str) -> int | None:
     return next((described[key] for key in WIDTH_KEYS if isinstance(described.get(key), int)), None)
 
 
+def kind(model: str) -> str | None:
+    """Architecture of a model, as its config.json calls it; None if that does not tell."""
+    return _described(resolve(model)).get("model_type")
+
+
 def vocabulary(encoder: str) -> int | None:
     """How many token ids an encoder knows, from its config.json alone; None if that does not tell."""
     return _described(resolve(encoder)).get("vocab_size")

@@ -58,11 +58,9 @@ class Transcriber:
 
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
-        config = transformers.AutoConfig.from_pretrained(directory, **hub.OPTIONS)
-        if config.model_type != "whisper":
+        if (kind := hub.kind(model)) != "whisper":
             raise TranscriptionError(
-                f"{model} is a model of the kind {config.model_type}: give one of Whisper's, such as"
-                " openai/whisper-small"
+                f"{model} is a model of the kind {kind}: give one of Whisper's, such as openai/whisper-small"
             )
         self._model = transformers.WhisperForConditionalGeneration.from_pretrained(
             directory, **hub.OPTIONS

@@ -85,6 +85,13 @@ def transcriber(data: Data, dataset: str, download: bool) -> list[Finding]:
         return [
             Finding("error", f"it lacks the model that transcribes (datasets.{dataset}.transcribe): {error}")
         ]
+    if (kind := hub.kind(model)) != "whisper":
+        return [
+            Finding(
+                "error",
+                f"{model} (datasets.{dataset}.transcribe) is a model of the kind {kind}: give one of Whisper's",
+            )
+        ]
     return [Finding("good", f"transcribed by: {model}")]
 
 

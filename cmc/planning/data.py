@@ -152,6 +152,26 @@ class Data:
         found = map(file_of, self.recordings(dataset, shard).values())
         return [path for path in dict.fromkeys(found) if os.path.isfile(path)]
 
+    def clips_read(self, dataset: str, name: str) -> list[str]:
+        """Files of the clips that a data set's model is to read, by their name in the config, of those that exist.
+
+        Raises
+        ------
+        PlanError
+            There are none, the table of them can't be read, or the model reads no videos.
+        """
+        place = f"results/{dataset}/predictions/{name}"
+        if not self.extracted(dataset):
+            raise PlanError(
+                f"{place} can't be made: {dataset} is trained on features that others extracted, so that its"
+                " model reads no videos"
+            )
+        try:
+            found = requests.gather([Path(self._config["predictions"][name]["path"]).expanduser()])
+        except requests.RequestError as error:
+            raise PlanError(f"{place} can't be made: {error}") from None
+        return [file for file in dict.fromkeys(one.path for one in found) if os.path.isfile(file)]
+
     def annotated(self, dataset: str) -> bool:
         """Whether clips have the unimodal labels of all their modalities: the config does not deny it, and a label
         file has them; what an official feature file has is not known before it is read."""
@@ -239,21 +259,6 @@ class Data:
             models.append(f"results/{dataset}/{modality}_encoder.json")
         # clips may be parts of one recording
         return [path for path in dict.fromkeys(found) if made or os.path.isfile(path)] + models
-
-
-def clips_of(path: str) -> list[str]:
-    """Files of the clips that a folder or table names, of those that exist.
-
-    Raises
-    ------
-    PlanError
-        There are none, or the table can't be read.
-    """
-    try:
-        found = requests.gather([Path(path).expanduser()])
-    except requests.RequestError as error:
-        raise PlanError(f"predictions: {error}") from None
-    return [file for file in dict.fromkeys(one.path for one in found) if os.path.isfile(file)]
 
 
 def file_of(source: Source) -> str:

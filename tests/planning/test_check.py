@@ -5,6 +5,7 @@ import sys
 import pytest
 from configs import MINE, config
 from official_files import SHAPES, dump, made
+from tiny_models import text_encoder
 
 from cmc.planning import check
 from cmc.planning.config import PlanError
@@ -72,3 +73,15 @@ def test_stop_tells_errors_alone(tmp_path):
         check.stop(judged(root=str(tmp_path)), "mine")
     assert str(caught.value).startswith("The data set mine can't be run:\n  - it lacks its label file")
     check.stop([finding for finding in judged(root=str(tmp_path)) if finding.level != "error"], "mine")
+
+
+def test_the_model_that_transcribes(tmp_path):
+    (tmp_path / "label.csv").write_text("video_id,clip_id,label,mode\nv,1,0.2,train\n")
+    assert "lacks the column text" in told(judged(root=str(tmp_path)))
+    error = told(judged(root=str(tmp_path), transcribe="nobody/nothing"))
+    assert "lacks the column text" not in error
+    assert "it lacks the model that transcribes (datasets.mine.transcribe)" in error
+    bert = text_encoder("bert", tmp_path / "bert")
+    assert "is a model of the kind bert: give one of Whisper's" in told(
+        judged(root=str(tmp_path), transcribe=str(bert))
+    )

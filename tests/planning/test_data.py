@@ -1,5 +1,7 @@
 """What a data set's extraction reads: modalities, encoders, shards, files."""
 
+import math
+
 import pytest
 from configs import MINE, plan
 
@@ -93,3 +95,35 @@ def test_the_demo_is_known_before_it_is_made():
     _, data = plan(demo={"speakers": 3, "clips": 2})
     assert len(data.clips("demo")) == len(data.demo) == 6
     assert data.label_file("demo") == "results/demo/corpus/label.csv"
+
+
+def test_recordings_and_parts_of_them(tmp_path):
+    (tmp_path / "talk.mov").touch()
+    (tmp_path / "label.csv").write_text(
+        "video_id,clip_id,text,label,mode,path,start,end\n"
+        "v,1,hello,0.2,train,talk.mov,0.5,2\nv,2,,0.2,train,talk.mov,2,\nv,3,,0.2,train,talk.mov,,\n"
+    )
+    data = data_of(tmp_path, transcribe="a/model")
+    path = str(tmp_path / "talk.mov")
+    assert data.sources("mine", "vision", "0") == [(path, 0.5, 2.0), (path, 2.0, math.inf), path]
+    assert data.inputs("mine", "vision", "0") == [path]  # once
+    assert data.recordings("mine", "0") == {"v$_$2": (path, 2.0, math.inf), "v$_$3": path}
+    assert data.recorded("mine", "0") == [path]
+    assert data.transcripts("mine") == "results/mine/transcripts.csv"
+    assert data_of(tmp_path).transcripts("mine") == []
+
+
+def test_clips_that_a_model_is_to_read(tmp_path, corpus):
+    (tmp_path / "own").mkdir(exist_ok=True)
+    (tmp_path / "own/a.mp4").touch()
+    (tmp_path / "empty").mkdir()
+    predictions = {"own": {"path": str(tmp_path / "own")}, "empty": {"path": str(tmp_path / "empty")}}
+    features = MINE | {"source": "features", "features_file": "f.pkl"}
+    _, data = plan(
+        datasets={"mine": MINE | {"root": str(corpus)}, "other": features}, predictions=predictions
+    )
+    assert data.clips_read("mine", "own") == [str(tmp_path / "own/a.mp4")]
+    with pytest.raises(PlanError, match=r"results/mine/predictions/empty can't be made: .* holds no video"):
+        data.clips_read("mine", "empty")
+    with pytest.raises(PlanError, match="features that others extracted"):
+        data.clips_read("other", "own")

@@ -33,7 +33,7 @@ rule model:
 rule predictions:
     input:
         model="results/{dataset}/model",
-        clips=lambda w: clips_of(config["predictions"][w.folder]["path"]),
+        clips=lambda w: data.clips_read(w.dataset, w.folder),
     output:
         rows="results/{dataset}/predictions/{folder}.csv",
         refused="results/{dataset}/predictions/{folder}.refused.csv",
