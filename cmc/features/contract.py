@@ -8,8 +8,9 @@ there. Its class is a context manager with
     columns          the name of each dimension
     rate             rows a second; None for tokens, and where it differs from clip to clip
     dtype            'float32' or 'float16', of the stored values; see `cmc.features.store.Recipe`
-    extract(path)    the Features of one clip, or Unusable raised. For text: extract(transcripts) yields them,
-                     Unusable among them
+    extract(path)    the Features of one clip, or Unusable raised: Absent where a sound clip merely lacks the modality,
+                     so that predictions can do without. For text: extract(transcripts) yields them, Unusable among
+                     them
 
 The file also has constants that are read without importing it, since many bring libraries that take seconds:
 
