@@ -8,7 +8,7 @@ there. Its class is a context manager with
     columns          the name of each dimension
     rate             rows a second; None for tokens, and where it differs from clip to clip
     dtype            'float32' or 'float16', of the stored values; see `cmc.features.store.Recipe`
-    extract(path)    the Features of one clip, or Unusable raised: Absent where a sound clip merely lacks the modality,
+    extract(path)    the Features of one clip, or Unusable raised: Absent where a good clip lacks the modality,
                      so that predictions can do without. For text: extract(transcripts) yields them, Unusable among
                      them
 
