@@ -3,12 +3,14 @@
 from itertools import pairwise
 
 import pandas as pd
+import pytest
 from small_run import MINE, planned, snakemake
 from tiny_models import whisper
 
 from cmc.features import store
 
 
+@pytest.mark.slow
 def test_parts_of_recordings_transcribed_and_corrected(demo, tmp_path):
     folder, _ = demo
     raw = sorted((folder / "results/demo/corpus/Raw").glob("*/*.mp4"))
