@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from cmc import MODALITIES
 from cmc.features import extractors, store
 from cmc.features.contract import Features, Unusable
+from cmc.features.extract import recipe
 from cmc.prediction.model import Model, load
 
 if TYPE_CHECKING:
@@ -76,27 +77,24 @@ def extract(
             result = next(iter(extractor.extract([text]))) if modality == "text" else extractor.extract(clip)
         if isinstance(result, Unusable):
             raise result
-        found[modality] = frame(result, extractor.columns)
-        found[modality].attrs |= {
-            "extractor": extractor.name,
-            "version": extractor.version,
-            "settings": dict(extractor.settings),
-            "quality": dict(result.quality),
-        }
+        found[modality] = frame(result, recipe(extractor))
+        found[modality].attrs["quality"] = dict(result.quality)
     return found
 
 
-def frame(features: Features, columns: Sequence[str], rate: float | None = None) -> pd.DataFrame:
+def frame(features: Features, made_by: store.Recipe) -> pd.DataFrame:
     """Features as a table; see `extract`."""
     times = features.times
-    if times is None and rate:
-        times = np.arange(len(features.values)) / rate
+    if times is None and made_by.rate:
+        times = np.arange(len(features.values)) / made_by.rate
     index = (
         pd.RangeIndex(len(features.values), name="token")
         if times is None
         else pd.Index(times, name="seconds")
     )
-    return pd.DataFrame(features.values, index=index, columns=list(columns))
+    table = pd.DataFrame(features.values, index=index, columns=list(made_by.columns))
+    table.attrs = {name: getattr(made_by, name) for name in ("extractor", "version", "settings")}
+    return table
 
 
 def open(folder: str | Path) -> "Results":
@@ -145,9 +143,9 @@ class Results:
 
     @property
     def table(self) -> pd.DataFrame:
-        return pd.read_csv(
-            self._file("table.csv"), dtype={"model": str}, keep_default_na=False, na_values=[""]
-        )
+        from cmc.evaluation import tables  # brings scikit-learn, which predicting need not wait for
+
+        return tables.read(self._file("table.csv"))
 
     @property
     def variant(self) -> str:
@@ -185,14 +183,7 @@ class Results:
             found = {}
             for modality in reader.modalities:
                 start, stop = reader.offsets(modality)[places[0] : places[0] + 2]
-                recipe = reader.recipe(modality)
-                table = frame(reader.rows(modality, start, stop), recipe.columns, recipe.rate)
-                table.attrs |= {
-                    "extractor": recipe.extractor,
-                    "version": recipe.version,
-                    "settings": dict(recipe.settings),
-                }
-                found[modality] = table
+                found[modality] = frame(reader.rows(modality, start, stop), reader.recipe(modality))
         return found
 
     def plot(self, clip: str) -> "Figure":

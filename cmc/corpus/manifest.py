@@ -27,6 +27,9 @@ LONGEST_NAME = 255 - max(map(len, EXTENSIONS))  # bytes that file systems take, 
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # that are not the comma
 REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
 SPLIT_NAMES = {split: split for split in SPLITS} | dict.fromkeys(("validation", "val", "dev"), "valid")
+TRANSCRIPT = ".txt"  # suffix of a transcript that lies beside its video
+# that neither ids nor paths may hold: wildcards of Snakemake, control characters, ends of lines
+UNFIT = r"{}\x00-\x1f\x7f-\x9f\u2028\u2029"
 SPAN = ("start", "end")  # columns: the part of a recording, in seconds
 UNIMODAL = tuple(column for letter, column in LABELS.items() if letter != "M")
 SEPARATOR = "$_$"  # between video and clip in an id, as in the official feature files
@@ -78,6 +81,22 @@ class Manifest:
 
     clips: list[Clip] = field(default_factory=list)
     refused: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def videos(folder: Path) -> list[Path]:
+    """All videos of a folder and those below it, by name."""
+    return sorted(
+        Path(root, name)
+        for root, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+    )
+
+
+def transcript_beside(video: Path) -> str | None:
+    """What the file says that lies beside a video, under its name with the suffix .txt; None if none does."""
+    path = video.with_suffix(TRANSCRIPT)
+    return " ".join(decoded(path).split()) if path.is_file() else None
 
 
 def label_file(root: str | Path) -> Path | None:
@@ -234,11 +253,7 @@ def check(
 
 def inner_path(value: str) -> str:
     """Refuse paths that lead out of the data set's folder, or that the workflow can't hold."""
-    if (
-        os.path.isabs(value)
-        or ".." in Path(value).parts
-        or re.search(r"[{}\x00-\x1f\x7f-\x9f\u2028\u2029]", value)
-    ):
+    if os.path.isabs(value) or ".." in Path(value).parts or re.search(f"[{UNFIT}]", value):
         raise ValueError(f"path {value!r} is no path within the data set's folder")
     return value
 
@@ -256,7 +271,7 @@ def span(start: str, end: str) -> dict[str, float]:
 
 def plain_name(value: str, column: str) -> None:
     """Refuse ids that would leave the data set's folder, or that file names or the workflow can't hold."""
-    if value in ("", ".", "..") or re.search(r"[/\\{}\x00-\x1f\x7f-\x9f\u2028\u2029]", value):
+    if value in ("", ".", "..") or re.search(rf"[/\\{UNFIT}]", value):
         raise ValueError(f"{column} {value!r} is no plain file name")
     if len(value.encode()) > LONGEST_NAME:
         raise ValueError(

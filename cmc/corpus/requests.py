@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 from cmc.corpus import manifest
 
 NAMES = ("path", "clip", "file")  # of a table's column of files
-TRANSCRIPT = ".txt"  # suffix of a transcript that lies beside its clip
 
 
 class RequestError(ValueError):
@@ -72,8 +70,8 @@ def gather(given: Sequence[str | Path | Request], text: str | None = None) -> li
         return found
     if len(found) > 1:
         raise RequestError(
-            f"a text is given for {len(found)} clips: put each beside its clip ({TRANSCRIPT}), or in a table with"
-            " the columns path and text"
+            f"a text is given for {len(found)} clips: put each beside its clip ({manifest.TRANSCRIPT}), or in a"
+            " table with the columns path and text"
         )
     return [replace(found[0], text=text)]
 
@@ -82,12 +80,7 @@ def of_folder(folder: Path) -> list[Request]:
     """The clips of a folder's label file, if it has one; else all its videos and those below it, by name."""
     if listed := manifest.label_file(folder):
         return of_table(listed)
-    paths = sorted(
-        Path(root, name)
-        for root, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(manifest.EXTENSIONS) and not name.startswith(".")
-    )
+    paths = manifest.videos(folder)
     if not paths:
         raise RequestError(f"{folder} holds no video ({' '.join(manifest.EXTENSIONS)})")
     return [with_transcript(Request(str(path.relative_to(folder)), str(path))) for path in paths]
@@ -95,10 +88,9 @@ def of_folder(folder: Path) -> list[Request]:
 
 def with_transcript(request: Request) -> Request:
     """The same with the transcript that lies beside it, if one does."""
-    beside = Path(request.path).with_suffix(TRANSCRIPT)
-    if request.text is not None or not beside.is_file():
+    if request.text is not None:
         return request
-    return replace(request, text=" ".join(manifest.decoded(beside).split()))
+    return replace(request, text=manifest.transcript_beside(Path(request.path)))
 
 
 def of_table(path: Path) -> list[Request]:

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -63,12 +62,7 @@ def find(folder: str | Path) -> Skeleton:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise SkeletonError(f"{folder} is no folder")
-    paths = sorted(
-        Path(root, name)
-        for root, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(manifest.EXTENSIONS) and not name.startswith(".")
-    )
+    paths = manifest.videos(folder)
     if not paths:
         raise SkeletonError(f"{folder} holds no video ({' '.join(manifest.EXTENSIONS)})")
     found, seen = Skeleton(), Counter[tuple[str, str]]()
@@ -81,8 +75,7 @@ def find(folder: str | Path) -> Skeleton:
         seen[video, clip] += 1
         if seen[video, clip] > 1:
             clip = f"{clip}-{seen[video, clip]}"
-        beside = path.with_suffix(".txt")
-        text = " ".join(manifest.decoded(beside).split()) if beside.is_file() else ""
+        text = manifest.transcript_beside(path) or ""
         found.rows.append(
             dict.fromkeys(COLUMNS, "")
             | {"video_id": video, "clip_id": clip, "path": inner.as_posix(), "text": text}
@@ -95,7 +88,7 @@ def find(folder: str | Path) -> Skeleton:
 
 def plain(name: str) -> str:
     """A name as an id that label files can hold."""
-    return re.sub(r"[/\\{}\x00-\x1f\x7f-\x9f\u2028\u2029]|\$_\$", "_", name).strip(" .") or "_"
+    return re.sub(rf"[/\\{manifest.UNFIT}]|\$_\$", "_", name).strip(" .") or "_"
 
 
 def divided(videos: Iterable[str]) -> dict[str, str]:

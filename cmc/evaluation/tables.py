@@ -150,6 +150,11 @@ def table(metrics: Sequence[Mapping], published: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def read(path: str | Path) -> pd.DataFrame:
+    """Read what `write` wrote."""
+    return pd.read_csv(path, dtype={"model": str}, keep_default_na=False, na_values=[""])
+
+
 def cells(results: pd.DataFrame) -> pd.DataFrame:
     """Table as text to show: "mean ± spread" a metric, published columns only where there are values."""
     shown = {

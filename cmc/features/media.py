@@ -63,6 +63,11 @@ class Piece(os.PathLike):
 Source = str | Path | Piece
 
 
+def source(planned: str | tuple[str, float, float]) -> str | Piece:
+    """What a plan names: a file, or a recording and the seconds between which a piece of it lies."""
+    return planned if isinstance(planned, str) else Piece(*planned)
+
+
 def duration(path: Source) -> float:
     """Seconds that a file's header promises; NaN where it doesn't.
 

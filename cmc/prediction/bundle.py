@@ -22,7 +22,6 @@ FORMAT = "cmc-model-1"
 FACTS = "config.json"
 CONSENSUS = "consensus"  # beside the modalities, in temperatures
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
-COLDEST, HOTTEST = 0.05, 20.0  # temperatures that calibration may choose
 LARGEST = 1 << 16  # of a dimension in a stranger's file
 
 
@@ -56,9 +55,7 @@ def find(name: str | Path, download: bool = False) -> Path:
         failure = f"could not be downloaded ({error})" if download else "is not on this machine"
         raise ModelError(
             f"the model {name} {failure}: give the directory of one, as `snakemake results/<data set>/model` makes"
-            " it"
-            + "" * download
-            + ("" if download else ", or let it be fetched from the hub with --download")
+            " it" + ("" if download else ", or let it be fetched from the hub with --download")
         ) from None
 
 

@@ -6,8 +6,9 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -96,55 +97,55 @@ def predict(
     wanted = requests.gather([Path(path).expanduser()])
     reader = load(model, device=device, text_encoder=text_encoder, download=download)
     transcriber = Transcriber(transcribe, language, download) if transcribe else None
-    refused, done, last = [], 0, None
+    rows = reader.rows(wanted, window=window, hop=hop, jobs=jobs, transcriber=transcriber)
+    refused, number = [], count(1)
     with writer(Path(rows_out), "csv", reader) as put:
-        for row in reader.rows(wanted, window=window, hop=hop, jobs=jobs, transcriber=transcriber):
-            clip = row.clip if isinstance(row, Refused) else row["clip"]
-            if isinstance(row, Refused):
-                refused.append((row.clip, row.reason))
-                log.warning("%s can't be read: %s", row.clip, row.reason)
-            else:
-                put(row)
-            if clip != last:
-                done, last = done + 1, clip
-                log.info("%d of %d clips", done, len(wanted))
+        for row in pour(rows, put, lambda: log.info("%d of %d clips", next(number), len(wanted))):
+            refused.append((row.clip, row.reason))
+            log.warning("%s can't be read: %s", row.clip, row.reason)
     with files.whole(refused_out) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("clip", "reason"), *refused])
 
 
 def report(
-    rows: Iterable[dict[str, Any] | Refused], model: Model, count: int, asked: argparse.Namespace
+    rows: Iterable[dict[str, Any] | Refused], model: Model, clips: int, asked: argparse.Namespace
 ) -> int:
     """Write rows as they come; 2 if a clip can't be read."""
     refused = 0
     with ExitStack() as stack:
         put = stack.enter_context(writer(asked.out, asked.format, model))
-        step = stack.enter_context(progress(count))
-        last = None
-        for row in rows:
-            clip = row.clip if isinstance(row, Refused) else row["clip"]
-            if clip != last:
-                step()
-                last = clip
-            if isinstance(row, Refused):
-                refused += 1
-                print(f"{row.clip}: {row.reason}", file=sys.stderr)
-            else:
-                put(row)
+        step = stack.enter_context(progress(clips))
+        for row in pour(rows, put, step):
+            refused += 1
+            print(f"{row.clip}: {row.reason}", file=sys.stderr)
     return 2 if refused else 0
 
 
+def pour(rows: Iterable[dict[str, Any] | Refused], put: Callable, step: Callable) -> Iterator[Refused]:
+    """Put each row where it belongs, and say of each clip that it is there; yields those that can't be read."""
+    last = None
+    for row in rows:
+        clip = row.clip if isinstance(row, Refused) else row["clip"]
+        if clip != last:
+            step()
+            last = clip
+        if isinstance(row, Refused):
+            yield row
+        else:
+            put(row)
+
+
 @contextmanager
-def progress(count: int) -> Iterator[Any]:
+def progress(clips: int) -> Iterator[Any]:
     """A bar for several clips on a terminal; yields what is to be called for each."""
-    if count < 2 or not sys.stderr.isatty():
+    if clips < 2 or not sys.stderr.isatty():
         yield lambda: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("clips", total=count)
+        task = bar.add_task("clips", total=clips)
         yield lambda: bar.advance(task)
 
 

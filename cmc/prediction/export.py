@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from safetensors.torch import save_file
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
@@ -64,14 +63,14 @@ def write(
     partial.mkdir(parents=True)
     seeds: dict[str, dict[str, float]] = {}
     for first, second in zip(pretrained, finetuned, strict=True):
-        model, _, facts = TrainedModel.load(first, second, device)
+        start, _, _ = checkpoint.load(first)
+        end, dims, facts = checkpoint.load(second)
         recipe = facts["recipe"]
+        model = TrainedModel(start, end, dims, recipe["text_encoder"], device)
         valid = dataset.load(features, "valid", device, recipe["mask_padding"])
         seeds[str(recipe["seed"])] = temperatures(model.predict(valid), valid.classes("M").numpy())
-        tensors = {
-            key: tensor for key, tensor in checkpoint.load(first)[0].items() if not key.startswith("labels.")
-        }
-        save(partial / weights(recipe["seed"]), tensors, checkpoint.load(second)[0])
+        kept = {name: tensor for name, tensor in start.items() if not name.startswith("labels.")}
+        save(partial / weights(recipe["seed"]), kept, end)
     with store.Reader(features) as reader:
         recipes = {modality: asdict(reader.recipe(modality)) for modality in reader.modalities}
         lengths = {m: int(np.diff(reader.offsets(m)).max()) for m in reader.modalities}
@@ -94,6 +93,8 @@ def write(
     }
     files.write_text(partial / FACTS, json.dumps(content, indent=1, sort_keys=True) + "\n")
     files.write_text(partial / "README.md", card.text(content))
+    for seed in seeds:  # safetensors lets nobody but the owner read
+        shutil.copymode(partial / FACTS, partial / weights(seed))
     shutil.rmtree(out, ignore_errors=True)
     os.rename(partial, out)
 
@@ -102,18 +103,11 @@ def save(path: Path, pretrained: dict[str, Tensor], finetuned: dict[str, Tensor]
     """The tensors of both stages in one file."""
     both = checkpoint.under("pretrained.", pretrained) | checkpoint.under("finetuned.", finetuned)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in both.items()}, path)
-    path.chmod(0o666 & ~umask())  # safetensors lets nobody but the owner read
-
-
-def umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def shown(table: str | Path, variant: str) -> list[dict[str, str]]:
     """The rows of the table that are about a model and the ones that it started from, as text."""
-    results = pd.read_csv(table, dtype={"model": str}, keep_default_na=False, na_values=[""])
+    results = tables.read(table)
     rows = results[results["model"].isin([variant, *tables.BASELINES])]
     return tables.cells(rows).to_dict("records")
 

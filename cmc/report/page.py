@@ -20,7 +20,7 @@ from sklearn.metrics import confusion_matrix
 
 from cmc import files
 from cmc.evaluation import warnings
-from cmc.evaluation.tables import cells, model_logits, routed
+from cmc.evaluation.tables import cells, model_logits, read, routed
 from cmc.labels import CLASSES
 from cmc.metrics import FEWEST_CLIPS
 
@@ -97,7 +97,7 @@ def write(
     )
     text = render(
         dataset,
-        pd.read_csv(table, dtype={"model": str}, keep_default_na=False, na_values=[""]),
+        read(table),
         [pd.read_csv(path, dtype={"clip_id": str}, keep_default_na=False) for path in predictions],
         [
             {"pretrain": one["history"], "finetune": other["history"]}

@@ -65,7 +65,7 @@ class TrainedModel:
         text_encoder: str | None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.dims, self._text_encoder, self._device = dims, text_encoder, device
+        self.dims, self._text_encoder = dims, text_encoder
         self._multimodal = MultimodalModel(dims)
         self._multimodal.load_state_dict(checkpoint.part(finetuned, "model."))
         self._unimodal = nn.ModuleDict()

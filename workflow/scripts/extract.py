@@ -6,10 +6,10 @@ from cmc.features import extract, extractors
 
 params = snakemake.params
 which, sources = params.extraction, params.sources
-if any(isinstance(source, tuple) for source in sources):
-    from cmc.features.media import Piece
+if which["modality"] != "text":
+    from cmc.features import media
 
-    sources = [Piece(*source) if isinstance(source, tuple) else source for source in sources]
+    sources = list(map(media.source, sources))
 if said := snakemake.input.get("transcripts"):
     from cmc.corpus import transcripts
 

@@ -5,9 +5,8 @@ import job
 job.start(snakemake)
 
 from cmc.corpus import transcripts
-from cmc.features import transcription
+from cmc.features import media, transcription
 from cmc.features.contract import Unusable
-from cmc.features.media import Piece
 
 params, log = snakemake.params, logging.getLogger("cmc")
 # `download` is no parameter of the rule: allowing it must not rerun what is already there
@@ -15,7 +14,7 @@ model = transcription.Transcriber(params.model, params.language, snakemake.confi
 said = {}
 for number, (clip, source) in enumerate(params.recordings.items(), start=1):
     try:
-        segments = model.segments(Piece(*source) if isinstance(source, tuple) else source)
+        segments = model.segments(media.source(source))
     except Unusable as reason:
         log.warning("%s can't be transcribed: %s", clip, reason)
         segments = []
