@@ -22,6 +22,7 @@ from transformers import BertConfig, BertModel
 from cmc import LABELS
 from cmc.features import store
 from cmc.features.contract import Features
+from cmc.labels import Scheme
 from cmc.models.attention import CPUAttention
 from cmc.models.cmc import Dimensions, MultimodalModel
 from cmc.training import dataset, encoder
@@ -33,7 +34,7 @@ LONGEST_SECONDS, MEAN_SECONDS, SPREAD = 10.0, 3.7, 0.5  # spread of the logarith
 SHAPES = {"text": (39, 768), "audio": (400, 33), "vision": (55, 709)}  # of a clip of the longest length
 AUDIO_RATE = 43.07  # frames a second; 10 s make more than the 400 that CH-SIMS keeps
 VOCABULARY = 21128
-HAS0 = "nonpositive_positive"
+SCHEME = Scheme(has0="nonpositive_positive")
 
 
 def make_features(path: Path, scale: float) -> None:
@@ -110,7 +111,7 @@ def show(what: str, clock: Clock, share: float = 1.0) -> None:
 
 def time_pretraining(dims: Dimensions, train, valid, args) -> None:
     batches = lambda epoch: dataset.shuffled(len(train), 64, 1, epoch)  # noqa: E731
-    stage = Pretraining(dims, PretrainSettings(), train, valid, HAS0, batches, args.device)
+    stage = Pretraining(dims, PretrainSettings(), train, valid, SCHEME, batches, args.device)
     if args.warm:
         stage.train_epoch(1)
     attention = AttentionClock()
@@ -122,7 +123,7 @@ def time_pretraining(dims: Dimensions, train, valid, args) -> None:
         stage.validate(2)
     show("stage 1, validation", validation)
     quiet = dataclasses.replace(dims, attention_dropout=0.0)
-    fused = Pretraining(quiet, PretrainSettings(), train, valid, HAS0, batches, args.device)
+    fused = Pretraining(quiet, PretrainSettings(), train, valid, SCHEME, batches, args.device)
     with Clock() as training:
         fused.train_epoch(2)
     show("stage 1, training, no att. dropout", training)
@@ -146,7 +147,7 @@ def time_finetuning(dims: Dimensions, train, valid, args) -> None:
             optimizer.step()
     show("BERT-base alone, real tokens", alone, share)
     model = MultimodalModel(dims).to(args.device)
-    stage = Finetuning(model, FinetuneSettings(), train, valid, labels, HAS0, lambda epoch: chosen, bert)
+    stage = Finetuning(model, FinetuneSettings(), train, valid, labels, SCHEME, lambda epoch: chosen, bert)
     attention = AttentionClock()
     with Clock() as training:
         stage.train_epoch(1)

@@ -13,6 +13,7 @@ from cmc import MODALITIES
 from cmc.features import extractors, store
 from cmc.features.contract import Features, Unusable
 from cmc.features.extract import recipe
+from cmc.labels import Scheme
 from cmc.prediction.model import Model, load
 
 if TYPE_CHECKING:
@@ -196,4 +197,6 @@ class Results:
         from cmc.prediction import plot
 
         own = self.predictions
-        return plot.clip(clip, self.features(clip), own[own["clip_id"] == clip])
+        with store.Reader(self._file("features.h5")) as reader:
+            scheme = Scheme(reader.names)
+        return plot.clip(clip, self.features(clip), own[own["clip_id"] == clip], scheme)

@@ -73,7 +73,7 @@ def add_predict(commands: Any) -> None:
     """The command `predict`; what it does is in `cmc.prediction`, which needs libraries that take seconds."""
     predict = commands.add_parser(
         "predict",
-        help="read polarity in videos of your own, with a trained model",
+        help="read emotion in videos of your own, with a trained model",
         description="Writes a row a clip: class, calibrated probabilities, what text, voice and face say of their"
         " own, how they are weighed, who dissents, what is missing. Nothing is sent anywhere.",
         epilog="A clip's transcript is --text, a file beside it with the suffix .txt, or the column text of a"

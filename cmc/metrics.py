@@ -1,33 +1,65 @@
-"""Accuracy and weighted F1 of three-class sentiment, over two classes and over three."""
+"""Accuracy and F1: of polarity over two classes and over three, of emotions by name over all of them."""
 
 import numpy as np
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from cmc.labels import CLASSES, NEGATIVE, NEUTRAL, POSITIVE, Has0, binary
+from cmc.labels import NEGATIVE, NEUTRAL, POSITIVE, Scheme, binary
 
 FEWEST_CLIPS = 10  # of fewer, each is worth more than ten points: no percentages are given of them
-METRICS = ("acc2", "f1", "acc2_non0", "f1_non0", "acc3", "f1_3")
+METRICS = ("acc2", "f1", "acc2_non0", "f1_non0", "acc3", "f1_3")  # of polarity; the first is the headline
+NAMED = ("uar", "wa", "macro_f1", "weighted_f1")  # of emotions by name; the first is the headline
+OF_CLASS = "f1_"  # and a class: its F1
+HEADINGS = {
+    "acc2": "Acc-2",
+    "f1": "F1",
+    "acc2_non0": "Acc-2 Non0",
+    "f1_non0": "F1 Non0",
+    "acc3": "Acc-3",
+    "f1_3": "F1-3",
+    "uar": "UAR",
+    "wa": "WA",
+    "macro_f1": "Macro F1",
+    "weighted_f1": "Weighted F1",
+}
 
 
-def evaluate(logits: np.ndarray, labels: np.ndarray, has0: Has0) -> dict[str, float]:
-    """All metrics of the paper, as fractions in [0, 1].
+def names(scheme: Scheme) -> tuple[str, ...]:
+    """The metrics of a table, the headline one first; of emotions by name each class's F1 comes last."""
+    return METRICS if scheme.polar else (*NAMED, *(OF_CLASS + name for name in scheme.classes))
+
+
+def headline(scheme: Scheme) -> str:
+    """The metric that sums up a model: two-class accuracy of polarity, unweighted average recall of emotions."""
+    return names(scheme)[0]
+
+
+def of_validation(scheme: Scheme) -> tuple[str, ...]:
+    """The metrics that training tells of each epoch, and that tuning may choose by; the headline one first."""
+    return METRICS[:2] if scheme.polar else NAMED
+
+
+def evaluate(logits: np.ndarray, labels: np.ndarray, scheme: Scheme) -> dict[str, float]:
+    """All metrics of a label scheme, as fractions in [0, 1].
 
     The two-class prediction is the larger of the negative and the positive logit, whatever the neutral one.
 
     Parameters
     ----------
-    logits : (n, 3) float
-        Scores of negative, neutral and positive.
+    logits : (n, classes) float
+        Scores of each class; of polarity negative, neutral and positive.
     labels : (n,) int
-        Classes, 0 to 2.
-    has0 : {"nonpositive_positive", "negative_nonnegative"}
-        Side that neutral clips join in `acc2` and `f1` (see `binary`).
+        Classes, from 0.
+    scheme : Scheme
+        Of polarity with `has0`, the side that neutral clips join in `acc2` and `f1`.
 
     Returns
     -------
     dict
-        n: clips; acc2, f1: two classes; acc2_non0, f1_non0: the same on clips that are not neutral;
-        acc3, f1_3: three classes. F1 is weighted by class support. No clips give NaN.
+        n: clips. Of polarity acc2, f1: two classes; acc2_non0, f1_non0: the same on clips that are not neutral;
+        acc3, f1_3: three classes; uar, macro_f1: as below. Of emotions by name wa: accuracy ("weighted accuracy"
+        in that field); uar: recall, averaged over the classes that some clip has ("unweighted accuracy");
+        macro_f1: F1, averaged over the classes that clips or predictions have; weighted_f1; f1_{class}: NaN where
+        neither clip nor prediction has the class. Other F1 are weighted by class support. No clips give NaN.
 
     Raises
     ------
@@ -42,39 +74,51 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, has0: Has0) -> dict[str, fl
     ----------
     "Calibrating Multimodal Consensus for Emotion Recognition", arXiv 2510.20256.
     """
-    logits, labels = _checked(logits, labels)
+    logits, labels = _checked(logits, labels, scheme)
+    said = logits.argmax(axis=1)
+    averages = _averages(labels, said)
+    if not scheme.polar:
+        accuracy = _scores(labels, said, "wa", "weighted_f1")
+        return {"n": len(labels), **averages, **accuracy, **_by_class(labels, said, scheme)}
     side = _side(logits)
     clear = labels != NEUTRAL
+    two = binary(labels, scheme.has0)  # type: ignore[arg-type]
     return {
         "n": len(labels),
-        **_scores(binary(labels, has0), side, "acc2", "f1"),
-        **_scores(binary(labels[clear], has0), side[clear], "acc2_non0", "f1_non0"),
-        **_scores(labels, logits.argmax(axis=1), "acc3", "f1_3"),
+        **_scores(two, side, "acc2", "f1"),
+        **_scores(two[clear], side[clear], "acc2_non0", "f1_non0"),
+        **_scores(labels, said, "acc3", "f1_3"),
+        **averages,
     }
 
 
-def evaluate_with_published_fault(logits: np.ndarray, labels: np.ndarray, has0: Has0) -> dict[str, float]:
-    """What the published implementation (and MMSA) computes: for comparison only, its Non0 values are wrong.
+def evaluate_with_published_fault(logits: np.ndarray, labels: np.ndarray, scheme: Scheme) -> dict[str, float]:
+    """What the published implementation (and MMSA) computes of polarity: for comparison only, its Non0 are wrong.
 
     There the Non0 predictions are 0 or 1 and the labels 0 or 2, so that no positive clip is ever right.
     All else equals `evaluate`, whose parameters, keys and errors these are; nothing is rounded.
     """
-    correct = evaluate(logits, labels, has0)
-    logits, labels = _checked(logits, labels)
+    correct = evaluate(logits, labels, scheme)
+    logits, labels = _checked(logits, labels, scheme)
     clear = labels != NEUTRAL
     return correct | _scores(labels[clear], _side(logits[clear]), "acc2_non0", "f1_non0")
 
 
-def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _checked(logits: np.ndarray, labels: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
     logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
-    if logits.shape != (len(labels), len(CLASSES)):
-        raise ValueError(f"logits have shape {logits.shape}; {len(labels)} labels need ({len(labels)}, 3)")
+    count = len(scheme.classes)
+    if logits.shape != (len(labels), count):
+        raise ValueError(
+            f"logits have shape {logits.shape}; {len(labels)} labels need ({len(labels)}, {count})"
+        )
     wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if wrong.size:
         raise ValueError(f"logits of row {wrong[0]} are not finite: {logits[wrong[0]].tolist()}")
-    wrong = np.flatnonzero(~np.isin(labels, range(len(CLASSES))))
+    wrong = np.flatnonzero(~np.isin(labels, range(count)))
     if wrong.size:
-        raise ValueError(f"label {labels[wrong[0]]} of row {wrong[0]} is no class; classes are 0, 1 and 2")
+        raise ValueError(
+            f"label {labels[wrong[0]]} of row {wrong[0]} is no class; classes are 0 to {count - 1}"
+        )
     return logits, labels.astype(np.int64)
 
 
@@ -90,3 +134,24 @@ def _scores(truth: np.ndarray, prediction: np.ndarray, accuracy: str, f1: str) -
         accuracy: float(accuracy_score(truth, prediction)),
         f1: float(f1_score(truth, prediction, average="weighted", zero_division=0)),
     }
+
+
+def _averages(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """Measures in which every class counts the same."""
+    if not len(truth):
+        return {"uar": float("nan"), "macro_f1": float("nan")}
+    return {
+        "uar": float(
+            recall_score(truth, prediction, labels=np.unique(truth), average="macro", zero_division=0)
+        ),
+        "macro_f1": float(f1_score(truth, prediction, average="macro", zero_division=0)),
+    }
+
+
+def _by_class(truth: np.ndarray, prediction: np.ndarray, scheme: Scheme) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for number, name in enumerate(scheme.classes):
+        is_true, is_said = truth == number, prediction == number
+        both = is_true.sum() + is_said.sum()
+        found[OF_CLASS + name] = float(2 * (is_true & is_said).sum() / both) if both else float("nan")
+    return found

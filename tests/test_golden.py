@@ -15,6 +15,7 @@ import torch
 from cmc import MODALITIES, metrics
 from cmc.exchange import published
 from cmc.exchange.published import convert
+from cmc.labels import Scheme
 from cmc.models.cmc import Dimensions, MultimodalModel, UnimodalModel
 from cmc.models.sequences import Sequences
 from cmc.training import pseudo_labels
@@ -125,7 +126,9 @@ def test_pretraining_steps():
     arrays = load("pretrain_steps.npz")
     split = split_of(arrays, arrays["labels"])
     settings = PretrainSettings(temperature=DIMS["temperature"])
-    stage = Pretraining(dimensions(), settings, split, split, "nonpositive_positive", lambda epoch: HALVES)
+    stage = Pretraining(
+        dimensions(), settings, split, split, Scheme(has0="nonpositive_positive"), lambda epoch: HALVES
+    )
     for modality in MODALITIES:
         start = convert(state(arrays, f"param/{modality}/"), modality)
         stage.models[modality].double().load_state_dict(start)
@@ -158,7 +161,7 @@ def test_finetuning_steps():
         split,
         split,
         {"train": labels, "valid": labels},
-        "nonpositive_positive",
+        Scheme(has0="nonpositive_positive"),
         lambda epoch: HALVES,
     )
     losses = []
@@ -185,9 +188,9 @@ def test_metrics(rule, has0):
         "Acc_3": "acc3",
         "F1_score_3": "f1_3",
     }
-    theirs = metrics.evaluate_with_published_fault(logits, labels, has0)
+    theirs = metrics.evaluate_with_published_fault(logits, labels, Scheme(has0=has0))
     assert {name: round(theirs[ours], 4) for name, ours in names.items()} == expected
-    ours = metrics.evaluate(logits, labels, has0)
+    ours = metrics.evaluate(logits, labels, Scheme(has0=has0))
     assert {name for name in names.values() if ours[name] != theirs[name]} == {"acc2_non0", "f1_non0"}
 
 

@@ -11,9 +11,10 @@ from typing import Literal
 
 from cmc import LABELS, SPLITS
 from cmc.corpus import manifest
-from cmc.corpus.manifest import Manifest
+from cmc.corpus.manifest import Manifest, Rules
 
 SHOWN = 5  # names or reasons in a message
+QUOTED = re.compile(r"'.*'")
 SIGNS = {-1: "negative", 0: "neutral", 1: "positive"}
 VARYING = re.compile(  # parts of a reason that differ from clip to clip: quoted texts, numbers, lines
     r"""(?<!\w)(?P<quote>['"]).*?(?P=quote)(?!\w)|(?<!\w)[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?!\w)"""
@@ -40,8 +41,8 @@ def corpus(
     found: Manifest,
     *,
     root: Path,
-    label_range: tuple[float, float],
-    has0: str,
+    rules: Rules,
+    has0: str | None,
     max_share: float,
     unimodal_labels: bool | None = None,
     one_sided_labels: bool = False,
@@ -55,10 +56,10 @@ def corpus(
         Of the label file.
     root : path
         The data set's folder.
-    label_range : (float, float)
-        As the config has it.
-    has0 : {"nonpositive_positive", "negative_nonnegative"}
-        The two classes of the headline accuracy.
+    rules : Rules
+        By which it was read.
+    has0 : {"nonpositive_positive", "negative_nonnegative"} or None
+        The two classes of the headline accuracy; None of emotions by name.
     max_share : float
         Of all clips, in [0, 1], that may be lost.
     unimodal_labels : bool, optional
@@ -73,18 +74,26 @@ def corpus(
     ManifestError
         If a video leads out of the data set's folder.
     """
-    lost = {clip for clip, _, _ in found.refused} - {clip.clip_id for clip in found.clips}
+    refused = {clip for clip, stage, _ in found.refused if stage != manifest.LEFT_OUT}
+    lost = refused - {clip.clip_id for clip in found.clips}
     absent = missing_videos(found, where) if where else {}
     total = len(found.clips) + len(lost)
     result = []
     used = [clip for clip in found.clips if clip.clip_id not in absent]
     if len(lost) + len(absent) > max_share * total or not used:
-        result.append(Finding("error", too_many(found, lost, absent, total, max_share, root, label_range)))
+        result.append(Finding("error", too_many(found, lost, absent, total, max_share, root, rules)))
     elif lost or absent:
         result.append(Finding("warning", few_lost(found, lost, absent, total, root)))
+    if left := [reason for _, stage, reason in found.refused if stage == manifest.LEFT_OUT]:
+        told = ", ".join(
+            f"{count} {QUOTED.findall(reason)[0]}" for reason, count in Counter(left).most_common()
+        )
+        result.append(Finding("good", f"left out, as the config says: {told}"))
     if used:
-        result += splits(used)
-        result += classes(used, has0, one_sided_labels)
+        result += splits(used) if rules.by is None else divided(used, rules.by)
+        result += (
+            emotions(used, rules.spellings) if rules.spellings else classes(used, has0, one_sided_labels)
+        )
         result += annotation(used, unimodal_labels)
     return result
 
@@ -99,7 +108,7 @@ def too_many(
     total: int,
     max_share: float,
     root: Path,
-    label_range: tuple[float, float],
+    rules: Rules,
 ) -> str:
     """More clips than allowed can't be used: how many, why, and the way out."""
     lines = [
@@ -108,13 +117,8 @@ def too_many(
     lines += reasons(found, lost)
     lines += videos(absent, root)
     if names := named_labels(found):
-        low, high = label_range
         shown = ", ".join(f"{name} ({count})" for name, count in names.most_common(SHOWN))
-        lines.append(
-            f"labels are names: {shown}{' ...' * (len(names) > SHOWN)}. The column label must hold a number of"
-            f" [{low:g}, {high:g}], less than 0 for negative, 0 for neutral, more for positive; emotions by name"
-            " are not read"
-        )
+        lines.append(f"labels are names: {shown}{' ...' * (len(names) > SHOWN)}. {way_out(names, rules)}")
     lines.append("Mend the label file or the folder, or raise quarantine.max_share in the config")
     return "\n    ".join(lines)
 
@@ -137,9 +141,28 @@ def reasons(found: Manifest, lost: set[str]) -> list[str]:
 
 
 def named_labels(found: Manifest) -> Counter[str]:
-    """How often each label stands there that is a word."""
-    words = (re.match(r"label '([^\W\d]+)' is no number", reason) for _, _, reason in found.refused)
+    """How often each label stands there that is a word and no number, or no class."""
+    words = (
+        re.match(r"label '(.*[^\W\d].*)' is no (number|class)", reason) for _, _, reason in found.refused
+    )
     return Counter(word[1] for word in words if word)
+
+
+def way_out(names: Counter[str], rules: Rules) -> str:
+    """What is said of labels that are names."""
+    if rules.spellings is not None:
+        known = ", ".join(sorted({name for name in rules.spellings.values() if name}))
+        return (
+            f"The classes are {known}: name these in datasets.<name>.classes, too, or what they are:"
+            f" {{{next(iter(names))}: {known.split(', ')[0]}}}, or null to leave their clips out"
+        )
+    assert rules.label_range is not None
+    low, high = rules.label_range
+    return (
+        f"The column label must hold a number of [{low:g}, {high:g}], less than 0 for negative, 0 for neutral,"
+        " more for positive; or, of emotions by name, list them in datasets.<name>.classes, instead of label_range"
+        f" and has0: classes: [{', '.join(sorted(names)[:SHOWN])}]"
+    )
 
 
 def missing_videos(found: Manifest, where: Callable[[str], str]) -> dict[str, str]:
@@ -222,12 +245,37 @@ def splits(used: list[manifest.Clip]) -> list[Finding]:
     return [Finding("good", f"{len(used)} clips: {told}")]
 
 
-def classes(used: list[manifest.Clip], has0: str, one_sided: bool) -> list[Finding]:
+def divided(used: list[manifest.Clip], by: str) -> list[Finding]:
+    """Clips of each fold."""
+    counts = Counter(clip.split for clip in used)
+    sizes = sorted(counts.values())
+    told = f"{len(used)} clips in {len(counts)} folds by {by}, of {sizes[0]} to {sizes[-1]} clips"
+    return [Finding("good", f"{told}: each is tested once, by models that were trained on the others")]
+
+
+def emotions(used: list[manifest.Clip], spellings: Mapping[str, str | None]) -> list[Finding]:
+    """Clips of each emotion; of one alone nothing can be learned."""
+    names = dict.fromkeys(name for name in spellings.values() if name)
+    counts = Counter({name: 0 for name in names}) + Counter()
+    counts.update(str(clip.label) for clip in used)
+    told = ", ".join(f"{counts[name]} {name}" for name in names)
+    if len(counts) < 2:
+        return [Finding("error", f"all clips are of one class ({told}): nothing can be told apart")]
+    found = [Finding("good", f"labels: {told}")]
+    for split in dict.fromkeys(clip.split for clip in used):
+        there = {clip.label for clip in used if clip.split == split}
+        if absent := [name for name in names if name not in there]:
+            found.append(Finding("warning", f"no clip in {split} is {some(absent)}"))
+    return found
+
+
+def classes(used: list[manifest.Clip], has0: str | None, one_sided: bool) -> list[Finding]:
     """Clips of each class; training labels on one side of the two-class reading would make every model perfect."""
-    signs = Counter((clip.split, (clip.label > 0) - (clip.label < 0)) for clip in used)
+    signs = Counter((clip.split, (float(clip.label) > 0) - (float(clip.label) < 0)) for clip in used)
     counts = {name: sum(signs[split, sign] for split in SPLITS) for sign, name in SIGNS.items()}
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     found = [Finding("good", f"labels: {told}")]
+    assert has0 is not None
     first_high = 1 if has0 == "nonpositive_positive" else 0
     for split in SPLITS:
         sides = {sign >= first_high for sign in SIGNS if signs[split, sign]}
@@ -237,7 +285,7 @@ def classes(used: list[manifest.Clip], has0: str, one_sided: bool) -> list[Findi
         if split != "train":
             found.append(Finding("warning", f"no {lacking} clip in {split}: its Acc-2 says little"))
             continue
-        least, most = min(clip.label for clip in used), max(clip.label for clip in used)
+        least, most = min(float(clip.label) for clip in used), max(float(clip.label) for clip in used)
         text = (
             f"no {lacking} clip in {split} ({told}; labels from {least:g} to {most:g}): a constant answer is"
             " always right.\n"
@@ -255,9 +303,7 @@ def classes(used: list[manifest.Clip], has0: str, one_sided: bool) -> list[Findi
 def annotation(used: list[manifest.Clip], unimodal_labels: bool | None) -> list[Finding]:
     """What the label file says of text, audio and vision alone."""
     columns = [column for letter, column in LABELS.items() if letter != "M"]
-    known = {
-        column: sum(getattr(clip, column) == getattr(clip, column) for clip in used) for column in columns
-    }
+    known = {column: sum(manifest.known(getattr(clip, column)) for clip in used) for column in columns}
     told = ", ".join(f"{count} {column}" for column, count in known.items())
     if min(known.values()) == len(used):
         return [Finding("good", f"unimodal labels: {told}")]

@@ -1,4 +1,4 @@
-"""MSC and MSI: the clips whose text, audio and vision agree in polarity, and those where they don't.
+"""MSC and MSI: the clips whose text, audio and vision agree in class, and those where they don't.
 
 Of a data set that lacks a modality, the labels of the others decide.
 """
@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from cmc import LABELS, MODALITIES, files
-from cmc.labels import POSITIVE, polarity
+from cmc.labels import POSITIVE, Scheme, given
 
-Rule = Literal["three_class", "two_class"]
+Rule = Literal["three_class", "two_class", "same_class"]
+POLARITY_RULES: tuple[Rule, ...] = ("three_class", "two_class")
 SUBSETS = ("msc", "msi")
 UNIMODAL = dict(zip(MODALITIES, (LABELS[letter] for letter in "TAV"), strict=True))
 
@@ -27,7 +28,7 @@ class Split(TypedDict):
     reason: str
 
 
-def subsets(*labels: np.ndarray, rule: Rule) -> np.ndarray:
+def subsets(*labels: np.ndarray, rule: Rule, scheme: Scheme = Scheme()) -> np.ndarray:  # noqa: B008
     """Whether the unimodal labels of each clip fall in one class.
 
     The paper doesn't print its rule. Both readings in use are offered: two_class calls negative beside
@@ -35,10 +36,12 @@ def subsets(*labels: np.ndarray, rule: Rule) -> np.ndarray:
 
     Parameters
     ----------
-    *labels : (n,) float
-        Annotated sentiment of text, audio and vision alone, in [-1, 1].
-    rule : {"three_class", "two_class"}
-        Negative / neutral / positive, or non-positive / positive.
+    *labels : (n,) float or str
+        Annotated labels of text, audio and vision alone.
+    rule : {"three_class", "two_class", "same_class"}
+        Negative / neutral / positive, or non-positive / positive; or, of emotions by name, all names.
+    scheme : Scheme
+        Of the labels.
 
     Returns
     -------
@@ -48,17 +51,24 @@ def subsets(*labels: np.ndarray, rule: Rule) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a label is not finite, or the rule is unknown.
+        If a label has no class, or the rule is unknown, or for labels of the other kind.
     """
     if rule not in get_args(Rule):
         raise ValueError(f"consistency rule is {rule!r}; choose one of {', '.join(get_args(Rule))}")
-    classes = np.stack([polarity(one) for one in labels])  # (modality, n)
+    if scheme.polar != (rule in POLARITY_RULES):
+        raise ValueError(f"consistency rule {rule} is not for these labels")
+    classes = np.stack([scheme.numbers(one) for one in labels])  # (modality, n)
     if rule == "two_class":
         classes = classes == POSITIVE
     return (classes == classes[0]).all(axis=0)
 
 
-def split(frame: pd.DataFrame, rule: Rule, modalities: Iterable[str] = MODALITIES) -> Split:
+def split(
+    frame: pd.DataFrame,
+    rule: Rule,
+    modalities: Iterable[str] = MODALITIES,
+    scheme: Scheme = Scheme(),  # noqa: B008
+) -> Split:
     """Partition the clips that carry the unimodal label of every modality into MSC and MSI.
 
     A clip that lacks one is in neither subset: whether it agrees can't be known. It is
@@ -67,8 +77,8 @@ def split(frame: pd.DataFrame, rule: Rule, modalities: Iterable[str] = MODALITIE
     Parameters
     ----------
     frame : DataFrame
-        One row a clip: clip_id (str), label_T, label_A, label_V (float, NaN if absent).
-    rule : {"three_class", "two_class"}
+        One row a clip: clip_id (str), label_T, label_A, label_V (numbers, NaN if absent; or names, "" if absent).
+    rule, scheme
         See `subsets`.
     modalities : iterable of str
         Those that the data set has.
@@ -87,8 +97,9 @@ def split(frame: pd.DataFrame, rule: Rule, modalities: Iterable[str] = MODALITIE
     if len(twice):
         raise ValueError(f"clip {twice.iloc[0]!r} occurs more than once; subsets need one row a clip")
     columns = [UNIMODAL[modality] for modality in modalities]
-    labelled = frame[frame[columns].notna().all(axis=1)]
-    consistent = subsets(*(labelled[column].to_numpy() for column in columns), rule=rule)
+    there = np.stack([given(frame[column].to_numpy()) for column in columns])
+    labelled = frame[there.all(axis=0)]
+    consistent = subsets(*(labelled[column].to_numpy() for column in columns), rule=rule, scheme=scheme)
     unlabelled = len(frame) - len(labelled)
     return Split(
         msc=labelled["clip_id"][consistent].tolist(),

@@ -11,12 +11,13 @@ import os
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 
 from cmc import LABELS, SPLITS, files
+from cmc.corpus import folds
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,63 @@ TRANSCRIPT = ".txt"  # suffix of a transcript that lies beside its video
 UNFIT = r"{}\x00-\x1f\x7f-\x9f\u2028\u2029"
 SPAN = ("start", "end")  # columns: the part of a recording, in seconds
 UNIMODAL = tuple(column for letter, column in LABELS.items() if letter != "M")
+LEFT_OUT = "left_out"  # stage of rows that the config leaves out on purpose
 SEPARATOR = "$_$"  # between video and clip in an id, as in the official feature files
 
 
 class ManifestError(Exception):
     """A label file that can't be used at all."""
+
+
+class LeftOut(Exception):
+    """A row that the config leaves out on purpose."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a label file must be like.
+
+    Attributes
+    ----------
+    label_range : (float, float) or None
+        Lowest and highest label, inclusive; None where labels are names.
+    spellings : mapping or None
+        Label, as it may be written, in lower case -> name of its class, or None if clips of it are to be left
+        out; None where labels are numbers.
+    transcribed : bool
+        Whether clips without a text are to be transcribed: it may be empty, or no column.
+    by : str or None
+        Column of what no fold divides, such as speaker; None where the column `mode` names splits.
+    folds : int or None
+        How many there are; None: each value of `by` is one.
+    """
+
+    label_range: tuple[float, float] | None = None
+    spellings: Mapping[str, str | None] | None = None
+    transcribed: bool = False
+    by: str | None = None
+    folds: int | None = None
+
+    @property
+    def required(self) -> list[str]:
+        """Columns that there must be."""
+        spared = {"text" if self.transcribed else "", "" if self.by is None else "mode"}
+        return [name for name in REQUIRED if name not in spared] + ([] if self.by is None else [self.by])
+
+    def label(self, text: str, column: str) -> float | str:
+        """A label of the file; ValueError says what is wrong with it."""
+        if self.spellings is None:
+            assert self.label_range is not None
+            return number(text, column, self.label_range)
+        written = text.strip().casefold()
+        if written not in self.spellings:
+            known = ", ".join(sorted({name for name in self.spellings.values() if name}))
+            raise ValueError(f"{column} {text.strip()!r} is no class; there are {known}")
+        return self.spellings[written] or ""  # of a modality alone, what is left out is no label
+
+    def leaves_out(self, text: str) -> bool:
+        """Whether clips of a label are not wanted."""
+        return self.spellings is not None and self.spellings.get(text.strip().casefold(), "") is None
 
 
 @dataclass(frozen=True)
@@ -48,9 +101,10 @@ class Clip:
     clip_id : str
         "video$_$clip", of the label file's video_id and clip_id: unlike the latter it names one clip of all.
     video_id, text, split : str
-        Source video; transcript; 'train', 'valid' or 'test'.
-    label, label_T, label_A, label_V : float
-        Multimodal label, and those of text, audio and vision alone (NaN where there is none).
+        Source video; transcript; 'train', 'valid' or 'test', or the fold (see `cmc.corpus.folds`).
+    label, label_T, label_A, label_V : float or str
+        Multimodal label, and those of text, audio and vision alone: numbers, NaN where there is none; or names of
+        emotions, "" where there is none.
     path : str
         Of its video, from the data set's folder on; "" if it lies in Raw/<video_id>/<clip_id>.mp4.
     start, end : float
@@ -61,10 +115,10 @@ class Clip:
     video_id: str
     text: str
     split: str
-    label: float
-    label_T: float = math.nan
-    label_A: float = math.nan
-    label_V: float = math.nan
+    label: float | str
+    label_T: float | str = math.nan
+    label_A: float | str = math.nan
+    label_V: float | str = math.nan
     path: str = ""
     start: float = 0.0
     end: float = math.inf
@@ -104,7 +158,12 @@ def label_file(root: str | Path) -> Path | None:
     return next((Path(root) / name for name in LABEL_FILES if (Path(root) / name).is_file()), None)
 
 
-def read(path: str | Path, label_range: tuple[float, float], transcribed: bool = False) -> Manifest:
+def known(label: float | str) -> bool:
+    """Whether there is a label."""
+    return label == label and label != ""
+
+
+def read(path: str | Path, rules: Rules) -> Manifest:
     """Read a label file, refusing rows that can't be used.
 
     Parameters
@@ -113,50 +172,57 @@ def read(path: str | Path, label_range: tuple[float, float], transcribed: bool =
         CSV with at least the columns video_id, clip_id, text, label, mode; label_T, label_A, label_V where
         there are unimodal labels; path where videos lie elsewhere than Raw/<video_id>/<clip_id>.mp4, and start,
         end in seconds where a clip is a part of one. Ids stay text: 0001 keeps its zeros.
-    label_range : (float, float)
-        Lowest and highest label of the data set, inclusive.
-    transcribed : bool
-        Whether clips without a text are to be transcribed: it may be empty, or no column.
+    rules : Rules
 
     Returns
     -------
     Manifest
-        A row is refused for an id that is no plain file name or was seen before, a label that is no number or
-        outside the range, an unknown split, an empty transcript, a path that leads out of the folder, a start and
-        end that are no part of a recording.
+        A row is refused for an id that is no plain file name or was seen before, a label that is no number,
+        outside the range or no class, an unknown split, an empty transcript, a path that leads out of the folder,
+        a start and end that are no part of a recording.
 
     Raises
     ------
     ManifestError
-        If the file can't be decoded, lacks a column, or has no row.
+        If the file can't be decoded, lacks a column, has no row, or can't be divided into folds.
     """
-    manifest, seen = Manifest(), set()
-    for line, row in rows(path, transcribed):
+    manifest, seen, groups = Manifest(), set(), []
+    for line, row in rows(path, rules):
         video, clip = (row[name].strip() for name in ("video_id", "clip_id"))
         name = f"{video}{SEPARATOR}{clip}"
         try:
-            entry = check(row, name, label_range, transcribed)
+            entry = check(row, name, rules)
             if name in seen:
                 raise ValueError(f"duplicate id; the first row that has it is kept (line {line} is refused)")
             seen.add(name)
             manifest.clips.append(entry)
-        except ValueError as reason:
+            groups.append(entry.split)
+        except (ValueError, LeftOut) as reason:
             # an id may be refused for line breaks, which the list could not hold
             shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
-            manifest.refused.append((shown, "manifest", str(reason)))
+            stage = LEFT_OUT if isinstance(reason, LeftOut) else "manifest"
+            manifest.refused.append((shown, stage, str(reason)))
     if not manifest.clips and not manifest.refused:
         raise ManifestError(f"{path} has a header and no rows")
+    if rules.by is not None and manifest.clips:
+        try:
+            divided = folds.assign(groups, rules.folds)
+        except folds.FoldError as error:
+            raise ManifestError(f"{path}, by its column {rules.by}: {error}") from None
+        manifest.clips = [
+            replace(clip, split=fold) for clip, fold in zip(manifest.clips, divided, strict=True)
+        ]
     return manifest
 
 
-def rows(path: str | Path, transcribed: bool = False) -> Iterator[tuple[int, dict[str, str]]]:
+def rows(path: str | Path, rules: Rules) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and fields of each row, rows of nothing but commas left out."""
     text, line = decoded(path), 0
     # strict: a quote that is never closed would swallow the rows behind it
     reader = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
     try:
         reader.fieldnames = header = [name.strip() for name in reader.fieldnames or []]
-        check_header(path, header, transcribed)
+        check_header(path, header, rules)
         line = reader.line_num
         for row in reader:
             line = reader.line_num
@@ -197,8 +263,8 @@ def chinese(text: str) -> bool:
     return common > len(beyond_ascii) / 2
 
 
-def check_header(path: str | Path, header: list[str], transcribed: bool = False) -> None:
-    missing = [name for name in REQUIRED if name not in header and not (transcribed and name == "text")]
+def check_header(path: str | Path, header: list[str], rules: Rules) -> None:
+    missing = [name for name in rules.required if name not in header]
     if missing and len(header) == 1:
         for delimiter, name in DELIMITERS.items():
             if delimiter in header[0]:
@@ -212,15 +278,15 @@ def check_header(path: str | Path, header: list[str], transcribed: bool = False)
             f"found {', '.join(header) or 'nothing'}. Its first line must name the columns, with commas between."
             + " Without transcripts, set datasets.<name>.transcribe to a Whisper model."
             * (missing == ["text"])
+            + " Without splits of its own, divide it into folds: datasets.<name>.split: {by: speaker, folds: 5}."
+            * (missing == ["mode"])
         )
-    if twice := [name for name in (*REQUIRED, *UNIMODAL, "path", *SPAN) if header.count(name) > 1]:
+    if twice := [name for name in (*rules.required, *UNIMODAL, "path", *SPAN) if header.count(name) > 1]:
         raise ManifestError(f"{path} has the column {twice[0]} {header.count(twice[0])} times; leave one")
 
 
-def check(
-    row: dict[str, str], name: str, label_range: tuple[float, float], transcribed: bool = False
-) -> Clip:
-    """A row as a Clip; ValueError says what is wrong with it."""
+def check(row: dict[str, str], name: str, rules: Rules) -> Clip:
+    """A row as a Clip, its split for now what no fold may divide; ValueError says what is wrong with it."""
     for column in ("video_id", "clip_id"):
         plain_name(row[column].strip(), column)
     if name.partition(SEPARATOR)[0] != row["video_id"].strip():
@@ -228,24 +294,30 @@ def check(
     if None in row:
         more = len(row[None])  # type: ignore[index]  # where csv puts fields beyond the header
         raise ValueError(f"the row has {more} fields more than the header; quote texts with commas")
-    split = SPLIT_NAMES.get(row["mode"].strip().lower())
+    if rules.leaves_out(row["label"]):
+        raise LeftOut(f"label {row['label'].strip()!r} is left out by the config")
+    split = SPLIT_NAMES.get(row["mode"].strip().lower()) if rules.by is None else row[rules.by].strip()
     if split is None:
         raise ValueError(f"unknown split {row['mode']!r}; expected {', '.join(SPLITS)}")
+    if not split:
+        raise ValueError(f"{rules.by} is empty: it says whose clips stay together")
     said = row.get("text", "")
-    if not said.strip() and not transcribed:
+    if not said.strip() and not rules.transcribed:
         raise ValueError("empty transcript")
     if "\0" in said:
         raise ValueError("the transcript holds a NUL character")
-    labels = {"label": number(row["label"], "label", label_range)}
+    labels = {"label": rules.label(row["label"], "label")}
     for column in UNIMODAL:
         if row.get(column, "").strip():
-            labels[column] = number(row[column], column, label_range)
+            labels[column] = rules.label(row[column], column)
+        elif rules.spellings is not None:
+            labels[column] = ""
     return Clip(
         clip_id=name,
         video_id=row["video_id"].strip(),
         text=" ".join(said.split()),
         split=split,
-        **labels,
+        **labels,  # type: ignore[arg-type]
         path=inner_path(row.get("path", "").strip()),
         **span(row.get("start", "").strip(), row.get("end", "").strip()),
     )
@@ -403,7 +475,7 @@ def write(manifest: Manifest, clips_path: str | Path, refused_path: str | Path) 
     write_csv(refused_path, ["clip_id", "stage", "reason"], manifest.refused)
 
 
-def shown(value: str | float) -> str | float:
+def shown(value: float | str) -> float | str:
     """A value as the table has it: nothing for what is not known, or not limited."""
     return "" if value != value or value == math.inf else value
 

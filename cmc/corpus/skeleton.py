@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cmc import SPLITS, files
-from cmc.corpus import manifest
+from cmc.corpus import layouts, manifest
+from cmc.corpus.layouts import Layout
 
-COLUMNS = (
+COLUMNS = [
     "video_id",
     "clip_id",
     "path",
@@ -23,7 +24,8 @@ COLUMNS = (
     "label_A",
     "label_V",
     "mode",
-)
+]
+KNOWN = ["video_id", "clip_id", "path", "start", "end", "text", "label", "mode", "session", "speaker"]
 SHARES = {"test": 0.2, "valid": 0.2}  # of the clips; the rest trains
 NUMBERED = re.compile(r"(.*[^\W_])[\W_]+\w*\d\w*")  # speaker-003: what is before the number
 RAW = "Raw"
@@ -42,16 +44,27 @@ class Skeleton:
     rows : list of dict
     splits : dict
         video_id -> its split; empty if there are fewer of them than splits.
+    layout : Layout or None
+        Of a corpus that is known, whose labels are filled in.
     """
 
     rows: list[dict[str, str]] = field(default_factory=list)
     splits: dict[str, str] = field(default_factory=dict)
+    layout: Layout | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the label file."""
+        if self.layout is None:
+            return COLUMNS
+        return [name for name in KNOWN if any(row.get(name) for row in self.rows)]
 
 
 def find(folder: str | Path) -> Skeleton:
     """Rows for all videos of a folder and those below it.
 
-    A video's folder is its video_id, so that whoever speaks there is in one split only; in a flat folder it is
+    A corpus that `cmc.corpus.layouts` knows is read as its own files say. Of others,
+    a video's folder is its video_id, so that whoever speaks there is in one split only; in a flat folder it is
     what stands before the number in the file's name. A transcript that lies beside a video (.txt) is its text.
 
     Raises
@@ -62,6 +75,8 @@ def find(folder: str | Path) -> Skeleton:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise SkeletonError(f"{folder} is no folder")
+    if known := layouts.recognised(folder):
+        return Skeleton(rows=known[1], layout=known[0])
     paths = manifest.videos(folder)
     if not paths:
         raise SkeletonError(f"{folder} holds no video ({' '.join(manifest.EXTENSIONS)})")
@@ -119,13 +134,15 @@ def write(found: Skeleton, path: Path) -> None:
             f"{path} is there already and may hold your labels: move it, or give another name"
         )
     with files.whole(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
-        lines = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        lines = csv.DictWriter(file, found.columns, restval="", lineterminator="\n")
         lines.writeheader()
         lines.writerows(found.rows)
 
 
 def told(found: Skeleton, path: Path) -> str:
     """What was written and what is next, for people."""
+    if found.layout:
+        return told_known(found, found.layout, path)
     modes = Counter(row["mode"] for row in found.rows)
     texts = sum(bool(row["text"]) for row in found.rows)
     lines = [
@@ -142,18 +159,37 @@ def told(found: Skeleton, path: Path) -> str:
         lines.append(
             f"  no split: that takes {len(SPLITS)} source videos, so that none is in two; fill in mode yourself"
         )
-    lines += [
-        "Next: fill in text and label (less than 0 is negative, more than 0 positive), and name the folder in"
-        " mine.yaml:",
-        "  datasets:",
-        "    mine:",
-        "      source: raw",
-        f"      root: {path.parent.resolve().as_posix()}",
-        "      language: en",
-        "      text_encoder: bert-base-uncased",
-        "      label_range: [-1, 1]",
-        "      unimodal_labels: false",
-        "      has0: nonpositive_positive",
-        "Then: cmc check mine",
+    lines.append(
+        "Next: fill in text and label (less than 0 is negative, more than 0 positive; or emotions by name, with"
+        " classes: [...] instead of label_range and has0), and name the folder in mine.yaml:"
+    )
+    own = ["label_range: [-1, 1]", "unimodal_labels: false", "has0: nonpositive_positive"]
+    return "\n".join([*lines, *config("mine", path.parent, own)])
+
+
+def told_known(found: Skeleton, layout: Layout, path: Path) -> str:
+    """The same of a corpus that is known."""
+    counts = Counter(row["label"] for row in found.rows).most_common()
+    own = [*layout.config, "unimodal_labels: false"]
+    lines = [
+        f"{path}: {len(found.rows)} clips of {layout.name}, read as {layout.source} describes it",
+        f"  labels: {', '.join(f'{count} {label}' for label, count in counts)}",
+        "Next: name the folder in mine.yaml:",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *config(re.sub(r"\W", "", layout.name).lower(), path.parent, own)])
+
+
+def config(name: str, folder: Path, own: Iterable[str]) -> list[str]:
+    """Lines for mine.yaml, and what is next."""
+    shared = [
+        "source: raw",
+        f"root: {folder.resolve().as_posix()}",
+        "language: en",
+        "text_encoder: bert-base-uncased",
+    ]
+    return [
+        "  datasets:",
+        f"    {name}:",
+        *(f"      {line}" for line in (*shared, *own)),
+        f"Then: cmc check {name}",
+    ]

@@ -1,6 +1,7 @@
 """Predictions of one seed on the test split, and their metrics."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from cmc import files
 from cmc.corpus import consistency
 from cmc.evaluation import signatures, tables
-from cmc.labels import CLASSES
+from cmc.labels import Scheme
 from cmc.training import checkpoint, dataset
 from cmc.training.dataset import Split
 from cmc.training.trained import TrainedModel
@@ -17,8 +18,8 @@ from cmc.training.trained import TrainedModel
 
 def run(
     features: str | Path,
-    pretrained: str | Path,
-    finetuned: str | Path,
+    pretrained: Sequence[str | Path],
+    finetuned: Sequence[str | Path],
     subsets: str | Path,
     predictions_out: str | Path,
     metrics_out: str | Path,
@@ -31,44 +32,53 @@ def run(
 
     Parameters
     ----------
-    features, pretrained, finetuned, subsets : path
-        Feature file, checkpoints of stage 1 and 2, consistency subsets.
+    features, subsets : path
+        Feature file, consistency subsets.
+    pretrained, finetuned : sequence of path
+        Checkpoints of stage 1 and 2 of the seed; of a data set in folds one for each fold, in the same order.
     predictions_out, metrics_out : path
     name, variant : str
         Data set and variant, as the table calls them.
     device : str
     """
-    model, first, second = TrainedModel.load(pretrained, finetuned, device)
-    recipe = second["recipe"]
-    test = dataset.load(features, "test", device, recipe["mask_padding"])
-    checkpoint.check_features(model.dims, test.widths, finetuned)
-    table = predictions(test, model)
-    classes = dataset.load_classes(features, "train")
-    scores = tables.score(table, consistency.read(subsets), recipe["has0"], classes, variant)
-    scores |= {"dataset": name, "variant": variant, "seed": recipe["seed"], "has0": recipe["has0"]}
-    scores["signatures"] = signatures.measure(scores, variant, first["history"], len(classes))
+    parts, constants, histories, trained = [], [], [], []
+    for before, after in zip(pretrained, finetuned, strict=True):
+        model, first, second = TrainedModel.load(before, after, device)
+        recipe = second["recipe"]
+        scheme, fold = Scheme.of(recipe), recipe["fold"]
+        test = dataset.load(features, "test", device, recipe["mask_padding"], fold)
+        checkpoint.check_features(model.dims, test.widths, after)
+        parts.append(predictions(test, model) if fold is None else predictions(test, model).assign(fold=fold))
+        classes = dataset.load_classes(features, "train", fold)
+        constants.append(np.tile(tables.constant(classes, scheme), (len(test), 1)))
+        histories.append(first["history"])
+        trained.append(len(classes))
+    table = pd.concat(parts, ignore_index=True)
+    scores = tables.score(table, consistency.read(subsets), scheme, np.concatenate(constants), variant)
+    scores |= {"dataset": name, "variant": variant, "seed": recipe["seed"], **scheme.facts}
+    scores["signatures"] = signatures.measure(scores, variant, histories, min(trained))
     files.write_text(predictions_out, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     files.write_text(metrics_out, json.dumps(scores, indent=1, sort_keys=True) + "\n")
 
 
 def predictions(clips: Split, model: TrainedModel) -> pd.DataFrame:
     """One row a clip: label, class, logits of all models, router weights, prediction."""
-    found = model.predict(clips)
+    found, names = model.predict(clips), Scheme(clips.names).classes
     columns = {
         "clip_id": clips.clips["clip_id"],
         "label": clips.clips["label"],
         "class": clips.classes("M").numpy(),
-        **named("logits", found.logits),
+        **named("logits", found.logits, names),
     }
     for modality, logits in found.experts.items():
-        columns |= named(modality, logits)
+        columns |= named(modality, logits, names)
         columns[f"router_{modality}"] = found.router[modality]
     columns["prediction"] = found.logits.argmax(axis=1)
     for modality, logits in found.unimodal.items():
-        columns |= named(f"pretrain_{modality}", logits)
+        columns |= named(f"pretrain_{modality}", logits, names)
     return pd.DataFrame(columns)
 
 
-def named(prefix: str, logits: np.ndarray) -> dict[str, np.ndarray]:
-    """{prefix}_negative, {prefix}_neutral, {prefix}_positive of logits (clips, 3)."""
-    return {f"{prefix}_{name}": logits[:, i] for i, name in enumerate(CLASSES)}
+def named(prefix: str, logits: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """{prefix}_{class} of logits (clips, classes)."""
+    return {f"{prefix}_{name}": logits[:, i] for i, name in enumerate(names)}

@@ -3,25 +3,29 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from cmc.metrics import FEWEST_CLIPS
+from cmc.labels import Scheme
+from cmc.metrics import FEWEST_CLIPS, HEADINGS, headline
 
 TEXT_DOMINANCE = 0.7  # mean router weight: the other experts hardly have a say
 SETTLED_EPOCH = 20  # pseudo labels ought to rest from here on
 FLIP_LIMIT = 0.01  # share of hard labels flipped in an epoch
-GAP_LIMIT = 25.0  # points of Acc-2 between clips whose modalities agree and those whose don't
+GAP_LIMIT = 25.0  # points of the headline metric between clips whose modalities agree and those whose don't
 
 
-def measure(scores: Mapping, variant: str, pretraining: Sequence[Mapping], training_clips: int) -> list[dict]:
+def measure(
+    scores: Mapping, variant: str, pretraining: Sequence[Sequence[Mapping]], training_clips: int
+) -> list[dict]:
     """The signatures of one run.
 
     Parameters
     ----------
     scores : mapping
-        Of one seed, see `cmc.evaluation.tables.score`.
+        Of one seed, see `cmc.evaluation.tables.score`; and its label scheme's facts.
     variant : str
         Name of the multimodal model in `scores`.
-    pretraining : sequence of mapping
-        Stage 1's history: an epoch's `epoch` and flips_{modality}, the share of hard labels that it changed.
+    pretraining : sequence of sequence of mapping
+        Stage 1's history, of each fold: an epoch's `epoch` and flips_{modality}, the share of hard labels that it
+        changed.
     training_clips : int
         Clips whose labels could flip. Of fewer than `cmc.metrics.FEWEST_CLIPS` clips nothing is measured.
 
@@ -31,9 +35,9 @@ def measure(scores: Mapping, variant: str, pretraining: Sequence[Mapping], train
         name, meaning, unit ('weight', 'share' or 'points'), value (None where it can't be measured, and
         `unknown` says why), threshold, worrying (value > threshold; None if unknown).
     """
-    subsets = scores["models"][variant]
+    subsets, metric = scores["models"][variant], headline(Scheme.of(scores))
     fewest = min(subsets["msc"]["n"], subsets["msi"]["n"]) if "msc" in subsets else 0
-    gap = 100 * (subsets["msc"]["acc2"] - subsets["msi"]["acc2"]) if fewest >= FEWEST_CLIPS else math.nan
+    gap = 100 * (subsets["msc"][metric] - subsets["msi"][metric]) if fewest >= FEWEST_CLIPS else math.nan
     tested = subsets["test"]["n"]
     text = scores["router_weights"].get("text", math.nan) if tested >= FEWEST_CLIPS else math.nan
     flips = late_flips(pretraining) if training_clips >= FEWEST_CLIPS else math.nan
@@ -58,7 +62,7 @@ def measure(scores: Mapping, variant: str, pretraining: Sequence[Mapping], train
         ),
         signature(
             "consistency_gap",
-            "Acc-2 falls from MSC to MSI: points",
+            f"{HEADINGS[metric]} falls from MSC to MSI: points",
             "points",
             gap,
             GAP_LIMIT,
@@ -80,8 +84,8 @@ def signature(name: str, meaning: str, unit: str, value: float, threshold: float
     }
 
 
-def late_flips(pretraining: Sequence[Mapping]) -> float:
+def late_flips(pretraining: Sequence[Sequence[Mapping]]) -> float:
     """Largest share of any modality's labels flipped in the last epoch; NaN if that came before SETTLED_EPOCH."""
-    if not pretraining or pretraining[-1]["epoch"] <= SETTLED_EPOCH:
-        return math.nan
-    return max(value for key, value in pretraining[-1].items() if key.startswith("flips_"))
+    last = [history[-1] for history in pretraining if history and history[-1]["epoch"] > SETTLED_EPOCH]
+    flips = [value for epoch in last for key, value in epoch.items() if key.startswith("flips_")]
+    return max(flips, default=math.nan)

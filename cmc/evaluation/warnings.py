@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from cmc import SPLITS, files
+from cmc.corpus import folds
 from cmc.corpus.quarantine import printable
 from cmc.evaluation import tables
-from cmc.labels import CLASSES
-from cmc.metrics import FEWEST_CLIPS
+from cmc.labels import Scheme
+from cmc.metrics import FEWEST_CLIPS, HEADINGS, headline
 
 # A clip is a bad one
 SILENT = 0.95  # from this share of its sound on that is silent
@@ -105,18 +106,27 @@ def doubts(summary: pd.DataFrame) -> Iterator[Warned]:
             yield Warned(name.removesuffix(" doubt"), text, math.nan, math.nan, advice)
 
 
+def splits(summary: pd.DataFrame) -> list[str]:
+    """The data set's splits, or its folds."""
+    known = summary.loc[(summary["section"] == "clips") & (summary["split"] != "all"), "split"].unique()
+    return list(known) if folds.numbers(known) else list(SPLITS)
+
+
 def few_clips(summary: pd.DataFrame) -> Iterator[Warned]:
-    count = int(section(summary, "clips", "test").get("clips", 0))
+    tested = "all" if folds.numbers(splits(summary)) else "test"
+    count = int(section(summary, "clips", tested).get("clips", 0))
     if count < TEST_CLIPS:
         advice = "Take the numbers as a trial; compare no methods by them"
         yield Warned("test", f"Only {count} test clips", count, TEST_CLIPS, advice)
 
 
 def absent_classes(summary: pd.DataFrame) -> Iterator[Warned]:
-    counts = {split: section(summary, "label_classes", split) for split in SPLITS}
-    for name in CLASSES:
-        absent = [split for split in SPLITS if counts[split].get(f"M {name}") == "0"]
-        if absent == list(SPLITS):
+    parts = splits(summary)
+    counts = {split: section(summary, "label_classes", split) for split in parts}
+    labels = [name for name in section(summary, "label_classes", "all") if name.startswith("M ")]
+    for name in (label.removeprefix("M ") for label in labels if label != "M absent"):
+        absent = [split for split in parts if counts[split].get(f"M {name}") == "0"]
+        if absent == parts:
             advice = "Its column in a confusion matrix stays empty; look at the labels"
             yield Warned("labels", f"No clip at all is {name}", 0, 1, advice)
             continue
@@ -209,33 +219,34 @@ def small_subsets(metrics: Sequence[Mapping]) -> Iterator[Warned]:
 
 def chance(metrics: Sequence[Mapping]) -> Iterator[Warned]:
     """Models that are no better than the most frequent training class."""
-    baseline = mean(metrics, "majority")
+    metric = headline(Scheme.of(metrics[0]))
+    baseline = mean(metrics, "majority", metric)
     for model in metrics[0]["models"]:
-        if model != "majority" and mean(metrics, model) <= baseline:
-            acc2 = mean(metrics, model)
-            text = f"{model} is at chance: Acc-2 {acc2:.1%}, the most frequent class {baseline:.1%}"
+        if model != "majority" and (found := mean(metrics, model, metric)) <= baseline:
+            text = f"{model} is at chance: {HEADINGS[metric]} {found:.1%}, the most frequent class {baseline:.1%}"
             advice = (
                 "It has learned nothing that helps: look at its features, learning curves, number of clips"
             )
-            yield Warned(model, text, acc2, baseline, advice)
+            yield Warned(model, text, found, baseline, advice)
 
 
-def mean(metrics: Sequence[Mapping], model: str) -> float:
-    return float(np.mean([run["models"][model]["test"]["acc2"] for run in metrics]))
+def mean(metrics: Sequence[Mapping], model: str, metric: str) -> float:
+    return float(np.mean([run["models"][model]["test"][metric] for run in metrics]))
 
 
 def never_predicted(metrics: Sequence[Mapping], predictions: Sequence[pd.DataFrame]) -> Iterator[Warned]:
     """Classes that some test clips have and a model never gives, by seeds."""
-    variant, count = metrics[0]["variant"], len(predictions)
-    logits = [tables.model_logits(one, variant) for one in predictions]
+    variant, count, scheme = metrics[0]["variant"], len(predictions), Scheme.of(metrics[0])
+    logits = [tables.model_logits(one, variant, scheme) for one in predictions]
     for model in logits[0]:
-        for number, name in enumerate(CLASSES):
+        for number, name in enumerate(scheme.classes):
             if not (predictions[0]["class"] == number).any():
                 continue
             seeds = sum(not (one[model].argmax(axis=1) == number).any() for one in logits)
             if seeds:
+                suffers = "Acc-3 and its F1" if scheme.polar else "UAR and macro F1"
                 text = f"{model} never says {name}, in {seeds} of {count} seeds"
-                advice = "Acc-3 and its F1 suffer: look at how many training clips have that class"
+                advice = f"{suffers} suffer: look at how many training clips have that class"
                 yield Warned(model, text, seeds, 0, advice)
 
 

@@ -228,6 +228,7 @@ def gather(
     shards: dict[str, Sequence[str | Path]],
     path: str | Path,
     max_share: float,
+    names: Sequence[str] | None = None,
 ) -> None:
     """One feature file from the shards of every modality, with the manifest's order and labels.
 
@@ -241,13 +242,16 @@ def gather(
         Modality -> its shard files.
     max_share : float
         Of all clips, in [0, 1], that may be refused.
+    names : sequence of str, optional
+        Of the emotions that labels are; None where they are numbers.
 
     Raises
     ------
     QuarantineError
         If more are refused, or a split is left without clips.
     """
-    numbers = [name for name in read_csv(manifest_path) if name in (*LABELS.values(), *SPAN)]
+    numeric = [*(LABELS.values() if names is None else ()), *SPAN]
+    numbers = [name for name in read_csv(manifest_path) if name in numeric]
     manifest, refused = read_csv(manifest_path, numbers), quarantine.read(quarantine_path)
     with ExitStack() as stack:
         places: dict[str, dict[str, tuple]] = {}
@@ -258,7 +262,7 @@ def gather(
         clips = manifest[everywhere]
         quarantine.check(refused, clips["clip_id"], max_share, quarantine_path)
         quarantine.check_splits(clips["split"], quarantine_path)
-        with store.create(path) as out:
+        with store.create(path, names) as out:
             for modality, paths in shards.items():
                 with store.Reader(paths[0]) as first:
                     out.modality(modality, first.recipe(modality))

@@ -1,5 +1,6 @@
 """The feature file: the one reader and writer of our HDF5 layout.
 
+    classes           attribute, JSON: names of the emotions that labels are; absent where labels are numbers
     clips/            id and the manifest's columns, one row a clip
     <modality>/       values (frames, dims), offsets (clips + 1), columns (dims);
                       times (frames) for audio and vision, token_ids (frames) for text;
@@ -216,8 +217,14 @@ class Disk(io.FileIO):
 
 
 @contextmanager
-def create(path: str | Path) -> Iterator[Writer]:
+def create(path: str | Path, names: Sequence[str] | None = None) -> Iterator[Writer]:
     """A new feature file, under its name only when it is whole.
+
+    Parameters
+    ----------
+    path : path
+    names : sequence of str, optional
+        Of the emotions that the clips' labels are; None where they are numbers.
 
     Yields
     ------
@@ -227,6 +234,8 @@ def create(path: str | Path) -> Iterator[Writer]:
     with files.whole(path) as partial, Disk(partial) as disk:
         with h5py.File(disk, "w") as file:
             file.attrs["format"] = FORMAT
+            if names is not None:
+                file.attrs["classes"] = json.dumps(list(names))
             yield Writer(file, disk)
         disk.check()
 
@@ -254,6 +263,12 @@ class Reader:
 
     def __exit__(self, *error) -> None:
         self.file.close()
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of the emotions that labels are, in the order of their classes; None where they are numbers."""
+        text = self.file.attrs.get("classes")
+        return None if text is None else tuple(json.loads(text))
 
     @property
     def modalities(self) -> list[str]:

@@ -4,15 +4,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pandas as pd
 
 from cmc import LABELS, MODALITIES, SPLITS, files
-from cmc.corpus import consistency
+from cmc.corpus import consistency, folds
+from cmc.corpus.manifest import LEFT_OUT
 from cmc.features import store
-from cmc.labels import CLASSES, polarity
+from cmc.labels import Scheme, given
 
 COLUMNS = ["section", "split", "name", "value"]
 ALL = "all"  # the splits together
@@ -67,13 +67,14 @@ def summarise(
     Returns
     -------
     DataFrame
-        section, split (train, valid, test; all), name, value, every field text. A value that can't be known is
-        no row. By section:
+        section, split (train, valid, test, or the folds; all), name, value, every field text. A value that can't
+        be known is no row. By section:
 
         features       extractor, version, dimensions and rows a second of each modality; what the import of an
                        official feature file doubts
         clips          clips; source videos; seconds, to the end of the last audio or vision frame; clips that
-                       are published, and the difference; quarantined: clips listed there and not used
+                       are published, and the difference; quarantined: clips listed there and not used; left
+                       out: those that the config does not want
         label_classes  clips of each class by each label, and those without the label: absent
         label_steps    clips of each value by each label; of 20 bins if there are more than 50 values
         agreement      share in [0, 1] of the clips with both labels whose classes are the same
@@ -86,18 +87,18 @@ def summarise(
         shared_videos  clips of each such video
         quarantine     entries by stage and reason
     """
-    clips = measured(reader)
-    steps = label_steps(clips)
+    clips, scheme = measured(reader), Scheme(reader.names)
+    steps = label_steps(clips) if scheme.polar else None
     rows = [
         *recipes(reader),
         *each(clips, "clips", counts),
         *each(clips, "clips", lambda part: against(part, published or {})),
-        ("clips", ALL, "quarantined", len(set(refused["clip_id"]) - set(clips["clip_id"]))),
-        *each(clips, "label_classes", classes),
-        *each(clips, "label_steps", lambda part: histogram(part, *steps)),
-        *each(clips, "agreement", agreement),
-        *each(clips, "consistency", subsets),
-        *each(clips, "no_subset", no_subset),
+        *lost(refused, clips),
+        *each(clips, "label_classes", lambda part: classes(part, scheme)),
+        *(each(clips, "label_steps", lambda part: histogram(part, *steps)) if steps else ()),
+        *each(clips, "agreement", lambda part: agreement(part, scheme)),
+        *each(clips, "consistency", lambda part: subsets(part, scheme)),
+        *each(clips, "no_subset", lambda part: no_subset(part, scheme)),
         *each(clips, "lengths", lengths),
         *each(clips, "nothing_found", nothing_found),
         *each(clips, "leakage", leakage),
@@ -111,7 +112,8 @@ def each(
     clips: pd.DataFrame, section: str, count: Callable[[pd.DataFrame], Iterable[Count]]
 ) -> Iterator[Row]:
     """The rows of a section: what `count` finds in the clips of each split, and in all."""
-    for split in (*SPLITS, ALL):
+    divided = [f"{folds.PREFIX}{number}" for number in folds.numbers(clips["split"])]
+    for split in (*(divided or SPLITS), ALL):
         part = clips if split == ALL else clips[clips["split"] == split]
         if len(part):
             yield from ((section, split, name, value) for name, value in count(part))
@@ -183,6 +185,15 @@ def counts(part: pd.DataFrame) -> Iterator[Count]:
         yield "seconds", float(part["seconds"].sum())
 
 
+def lost(refused: pd.DataFrame, clips: pd.DataFrame) -> Iterator[Row]:
+    """How many clips are in the quarantine and not used, and how many the config leaves out."""
+    on_purpose = refused["stage"] == LEFT_OUT
+    for name, part in {"quarantined": refused[~on_purpose], "left out": refused[on_purpose]}.items():
+        count = len(set(part["clip_id"]) - set(clips["clip_id"]))
+        if count or name == "quarantined":
+            yield "clips", ALL, name, count
+
+
 def against(part: pd.DataFrame, published: Mapping[str, int]) -> Iterator[Count]:
     """Clips of the splits in `part` as published, and how many more there are."""
     if set(part["split"]) <= set(published):
@@ -191,12 +202,13 @@ def against(part: pd.DataFrame, published: Mapping[str, int]) -> Iterator[Count]
         yield "difference", len(part) - expected
 
 
-def classes(part: pd.DataFrame) -> Iterator[Count]:
+def classes(part: pd.DataFrame, scheme: Scheme) -> Iterator[Count]:
+    names = scheme.classes
     for label, column in LABELS.items():
-        known = part[column].dropna()
+        known = part.loc[given(part[column].to_numpy()), column]
         if len(known):
-            numbers = np.bincount(polarity(known.to_numpy()), minlength=len(CLASSES))
-            yield from ((f"{label} {name}", int(n)) for name, n in zip(CLASSES, numbers, strict=True))
+            numbers = np.bincount(scheme.numbers(known.to_numpy()), minlength=len(names))
+            yield from ((f"{label} {name}", int(n)) for name, n in zip(names, numbers, strict=True))
         yield f"{label} absent", len(part) - len(known)
 
 
@@ -223,27 +235,31 @@ def histogram(part: pd.DataFrame, names: list[str], edges: np.ndarray) -> Iterat
             yield from ((f"{label} {name}", int(n)) for name, n in zip(names, numbers, strict=True))
 
 
-def agreement(part: pd.DataFrame) -> Iterator[Count]:
+def agreement(part: pd.DataFrame, scheme: Scheme) -> Iterator[Count]:
     for one, other in combinations(LABELS, 2):
-        both = part[[LABELS[one], LABELS[other]]].dropna()
-        if len(both):
-            yield (
-                f"{one} {other}",
-                float((polarity(both[LABELS[one]]) == polarity(both[LABELS[other]])).mean()),
-            )
+        first, second = (part[LABELS[label]].to_numpy() for label in (one, other))
+        both = given(first) & given(second)
+        if both.any():
+            same = scheme.numbers(first[both]) == scheme.numbers(second[both])
+            yield f"{one} {other}", float(same.mean())
 
 
-def subsets(part: pd.DataFrame) -> Iterator[Count]:
-    for rule in get_args(consistency.Rule):
-        parts = consistency.split(part, rule, present(part))
+def rules(scheme: Scheme) -> tuple[consistency.Rule, ...]:
+    """The rules of consistency that suit the labels."""
+    return consistency.POLARITY_RULES if scheme.polar else ("same_class",)
+
+
+def subsets(part: pd.DataFrame, scheme: Scheme) -> Iterator[Count]:
+    for rule in rules(scheme):
+        parts = consistency.split(part, rule, present(part), scheme)
         if parts["unlabelled"] < len(part):
             yield f"{rule} msc", len(parts["msc"])
             yield f"{rule} msi", len(parts["msi"])
     yield "in neither", parts["unlabelled"]  # by either rule
 
 
-def no_subset(part: pd.DataFrame) -> Iterator[Count]:
-    reason = consistency.split(part, "three_class", present(part))["reason"]  # either rule has the same
+def no_subset(part: pd.DataFrame, scheme: Scheme) -> Iterator[Count]:
+    reason = consistency.split(part, rules(scheme)[0], present(part), scheme)["reason"]  # of any rule
     if reason:
         yield "reason", reason
 
@@ -301,7 +317,7 @@ def page(table: pd.DataFrame, dataset: str, concerns: Iterable[str] = ()) -> str
         "Labels by class": by_split(table, "label_classes"),
         "Labels by value, all clips": crossed(table, "label_steps"),
         "Share of clips whose labels are of one class, all clips": symmetric(crossed(table, "agreement")),
-        "Consistency: clips in MSC and MSI, by both rules": by_split(table, "consistency"),
+        "Consistency: clips in MSC and MSI": by_split(table, "consistency"),
         "Lengths, in tokens and frames": by_split(table, "lengths"),
         "Share of frames in which nothing was found": by_split(table, "nothing_found"),
         "In more than one split": by_split(table, "leakage"),

@@ -16,8 +16,6 @@ from cmc import MODALITIES
 from cmc.models.attention import Attention
 from cmc.models.sequences import Group, Sequences
 
-CLASSES = 3  # negative, neutral, positive
-
 
 @dataclass(frozen=True)
 class Dimensions:
@@ -43,6 +41,8 @@ class Dimensions:
         or a projection of their concatenation.
     router : {'mcr', 'uniform'}
         Consensus router as published, or equal weights.
+    classes : int
+        That are told apart: 3 of polarity.
     """
 
     features: Mapping[str, int]
@@ -56,6 +56,7 @@ class Dimensions:
     temperature: float = 0.07
     fusion: Literal["pfm", "sum", "concat"] = "pfm"
     router: Literal["mcr", "uniform"] = "mcr"
+    classes: int = 3
 
     def __post_init__(self) -> None:
         unknown = set(self.features) - set(MODALITIES)
@@ -68,6 +69,8 @@ class Dimensions:
         object.__setattr__(self, "features", ordered)
         if self.dim % self.heads:
             raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({self.heads})")
+        if self.classes < 2:
+            raise ValueError(f"classes is {self.classes}; a model tells at least two apart")
         if not 1 <= self.top_k:
             raise ValueError(f"top_k is {self.top_k}; the router must keep at least one expert")
         if self.fusion not in ("pfm", "sum", "concat") or self.router not in ("mcr", "uniform"):
@@ -128,10 +131,10 @@ class Classifier(nn.Module):
         super().__init__()
         self.linear1 = nn.Linear(dims.dim, dims.dim)
         self.linear2 = nn.Linear(dims.dim, dims.dim)
-        self.linear3 = nn.Linear(dims.dim, CLASSES)
+        self.linear3 = nn.Linear(dims.dim, dims.classes)
         self.dropout = nn.Dropout(dims.classifier_dropout)
 
-    def forward(self, h: Tensor) -> Tensor:  # (batch, dim) -> (batch, 3)
+    def forward(self, h: Tensor) -> Tensor:  # (batch, dim) -> (batch, classes)
         return self.linear3(self.linear2(self.dropout(F.relu(self.linear1(h)))) + h)
 
 
@@ -144,7 +147,7 @@ class UnimodalModel(nn.Module):
         self.classifier = Classifier(dims)
 
     def forward(self, x: Sequences) -> tuple[Tensor, Tensor]:
-        """Logits (batch, 3) and h (batch, dim)."""
+        """Logits (batch, classes) and h (batch, dim)."""
         h = self.encoder(x)
         return self.classifier(h), h
 
@@ -152,8 +155,8 @@ class UnimodalModel(nn.Module):
 class Output(NamedTuple):
     """What the multimodal model says of a batch; experts in the order of the modalities."""
 
-    logits: Tensor  # (batch, 3)
-    expert_logits: Tensor  # (batch, experts, 3)
+    logits: Tensor  # (batch, classes)
+    expert_logits: Tensor  # (batch, experts, classes)
     router_weights: Tensor  # (batch, experts), rows sum to 1
     fused: Tensor  # (batch, experts, dim)
     h: Tensor  # (batch, experts, dim)

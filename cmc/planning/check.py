@@ -128,7 +128,7 @@ def label_file(config: Mapping[str, Any], data: Data, dataset: str) -> list[Find
         return checks.corpus(
             data.manifest(dataset),
             root=root,
-            label_range=data.setting(dataset, "label_range"),
+            rules=manifest.Rules(**data.rules(dataset)),
             has0=data.setting(dataset, "has0"),
             max_share=config["quarantine"]["max_share"],
             unimodal_labels=data.setting(dataset, "unimodal_labels"),

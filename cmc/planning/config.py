@@ -1,7 +1,7 @@
 """The config, checked before anything is planned. What it may hold is in config.schema.yaml."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from cmc.features import extractors
+from cmc.labels import check_name
 
 
 class PlanError(SystemExit):
@@ -24,6 +25,41 @@ def check(config: Mapping[str, Any]) -> None:
     """Raise PlanError with all that is no config: unknown keys, values of the wrong kind, missing ones."""
     mistakes = Draft202012Validator(schema()).iter_errors(config)
     refuse([told(mistake) for mistake in sorted(mistakes, key=str)])
+    refuse(mistake for name, own in config["datasets"].items() for mistake in labels(f"datasets.{name}", own))
+
+
+def labels(place: str, own: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with how a data set says what its labels are."""
+    numeric = [key for key in ("label_range", "has0", "one_sided_labels") if key in own]
+    if "classes" not in own:
+        if lacking := [key for key in ("label_range", "has0") if key not in own]:
+            yield f"{place}: lacks {' and '.join(lacking)}; or classes, of emotions by name"
+    else:
+        if numeric:
+            yield f"{place}: classes (emotions by name) and {', '.join(numeric)} (numbers) exclude each other"
+        yield from (f"{place}.classes: {mistake}" for mistake in classes(own["classes"]))
+    if own["source"] != "raw" and (raw := [key for key in ("classes", "split") if key in own]):
+        yield f"{place}.{raw[0]}: only for data sets of source: raw"
+
+
+def classes(given: Any) -> Iterator[str]:
+    """What is wrong with a list of classes, or with a mapping from labels to classes."""
+    names = list(given.values()) if isinstance(given, Mapping) else given
+    wanted = [name for name in names if name is not None or not isinstance(given, Mapping)]
+    if isinstance(given, Mapping) and (other := [label for label in given if not isinstance(label, str)]):
+        yield f"write the label {other[0]!r} in quotes, as the label file has it"
+    for name in wanted:
+        try:
+            check_name(name)
+        except ValueError as mistake:
+            yield f"{mistake}. Give it another name by a mapping: {{{name}: other}}"
+    distinct = {str(name) for name in wanted}
+    if len({name.casefold() for name in distinct}) < len(distinct) or (
+        names is given and len(distinct) < len(names)
+    ):
+        yield "a class stands there twice"
+    if len(distinct) < 2:
+        yield "it takes two classes at least"
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from cmc import hub
 from cmc.code import checksum
-from cmc.corpus import manifest, requests
+from cmc.corpus import folds, manifest, requests
 from cmc.corpus.manifest import Clip
 from cmc.demo import corpus
 from cmc.features import extractors
@@ -16,6 +16,7 @@ from cmc.planning.config import PlanError, merged
 
 MODALITIES = list(extractors.EXTRACTORS)
 Source = str | tuple[str, float, float]  # a transcript or file; or a recording, and seconds in it
+RUN = r"(?:fold\d+-)?seed\d+"  # a run's folder, see `Data.runs`
 DEMO = "demo"  # the data set that the workflow makes itself
 UNTRACED = (
     "datasets",
@@ -38,7 +39,7 @@ class Data:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
         # each is asked for every job of a plan, and label files are read once
-        for name in ("features_of", "manifest", "clips", "shards", "entries", "source"):
+        for name in ("features_of", "manifest", "folds", "clips", "shards", "entries", "source"):
             setattr(self, name, lru_cache(maxsize=None)(getattr(self, name)))
         # clips share folders, and sound and pictures, inputs and params all ask for each clip's video
         self._realpath = lru_cache(maxsize=None)(os.path.realpath)
@@ -125,8 +126,54 @@ class Data:
 
     def manifest(self, dataset: str) -> manifest.Manifest:
         """The clips and refused rows of a label file that lies on the disk; ManifestError if it can't be read."""
-        transcribed = self.transcribed(dataset)
-        return manifest.read(self.label_file(dataset), self.setting(dataset, "label_range"), transcribed)
+        return manifest.read(self.label_file(dataset), manifest.Rules(**self.rules(dataset)))
+
+    def rules(self, dataset: str) -> dict[str, Any]:
+        """What its label file must be like, as `manifest.Rules` takes it."""
+        divided = self.setting(dataset, "split", {})
+        return {
+            "label_range": self.setting(dataset, "label_range"),
+            "spellings": self.spellings(dataset),
+            "transcribed": self.transcribed(dataset),
+            "by": divided.get("by"),
+            "folds": divided.get("folds"),
+        }
+
+    def class_names(self, dataset: str) -> list[str] | None:
+        """The emotions that labels are, in the order of their classes; None of polarity."""
+        classes = self.setting(dataset, "classes")
+        if isinstance(classes, Mapping):
+            return sorted({name for name in classes.values() if name is not None})
+        return classes
+
+    def spellings(self, dataset: str) -> dict[str, str | None] | None:
+        """Label as it may be written, in lower case -> its class, None of clips that are left out."""
+        classes, names = self.setting(dataset, "classes"), self.class_names(dataset)
+        if names is None:
+            return None
+        written = classes if isinstance(classes, Mapping) else {}
+        return {name.casefold(): name for name in names} | {
+            str(label).strip().casefold(): name for label, name in written.items()
+        }
+
+    def shared_as_mmsa(self, dataset: str) -> str:
+        """The feature file that is exported for MMSA; PlanError if that program can't read its labels."""
+        place = f"results/{dataset}/mmsa.pkl can't be made"
+        if self.class_names(dataset) is not None:
+            raise PlanError(f"{place}: MMSA reads sentiment as numbers, no emotions by name")
+        if self.setting(dataset, "split"):
+            raise PlanError(f"{place}: MMSA reads train, valid and test, no folds")
+        return f"results/{dataset}/features.h5"
+
+    def folds(self, dataset: str) -> list[int]:
+        """The numbers of a data set's folds; none if its label file has splits."""
+        if not self.setting(dataset, "split"):
+            return []
+        return folds.numbers(clip.split for clip in self.manifest(dataset).clips)
+
+    def runs(self, dataset: str, seed: int | str) -> list[str]:
+        """Names of the runs of a seed: itself, or one for each fold. They are folders."""
+        return [f"fold{fold}-seed{seed}" for fold in self.folds(dataset)] or [f"seed{seed}"]
 
     def transcribed(self, dataset: str) -> bool:
         """Whether what is said in clips without a text is to be written down."""
@@ -181,7 +228,7 @@ class Data:
             return True
         columns = [f"label_{modality[0].upper()}" for modality in self.features_of(dataset)]
         return all(
-            getattr(clip, column) == getattr(clip, column)
+            manifest.known(getattr(clip, column))
             for clip in self.manifest(dataset).clips
             for column in columns
         )
@@ -259,6 +306,12 @@ class Data:
             models.append(f"results/{dataset}/{modality}_encoder.json")
         # clips may be parts of one recording
         return [path for path in dict.fromkeys(found) if made or os.path.isfile(path)] + models
+
+
+def parts_of(run: str) -> dict[str, int | None]:
+    """Seed and fold (None of a data set without folds) of a run, by its name."""
+    fold, _, seed = run.rpartition("-")
+    return {"seed": int(seed.removeprefix("seed")), "fold": int(fold.removeprefix("fold")) if fold else None}
 
 
 def file_of(source: Source) -> str:

@@ -1,7 +1,7 @@
 """What a variant of the method, or a point of the tuning grid, is on a data set: its settings, its stage 1."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -91,6 +91,12 @@ class Variants:
             return list(variants)
         return [variant for variant in variants if not self.needs_annotation(dataset, variant)]
 
+    def of_folds(self, dataset: str) -> list[str]:
+        """The variants whose folds are shown: those of the headline table; PlanError if there are no folds."""
+        if not self._data.setting(dataset, "split"):
+            raise PlanError(f"{dataset} has no folds: its label file says what is tested (mode)")
+        return self.of_table(dataset, TABLE)
+
     def needs_annotation(self, dataset: str, variant: str) -> bool:
         """Whether a variant, or any point for the best of them, is trained on annotated unimodal labels."""
         return any(
@@ -125,9 +131,39 @@ class Variants:
             },
             "mask_padding": model["mask_padding"],
             "settings": self.settings("pretrain", dataset, variant),
-            "has0": own["has0"],
+            "has0": own.get("has0"),
             "text_encoder": own["text_encoder"],
         }
+
+    def checkpoints(
+        self, dataset: str, variant: str, seeds: Iterable[int | str], stage: str = "finetune"
+    ) -> list[str]:
+        """Paths of a variant's checkpoints of stage 1 (`pretrain`) or 2, of all runs of some seeds, in order."""
+        runs = [run for seed in seeds for run in self._data.runs(dataset, seed)]
+        if stage == "pretrain":
+            return [self.pretrained(dataset, variant, run) for run in runs]
+        return [f"results/{dataset}/{variant}/{run}/finetune.safetensors" for run in runs]
+
+    def tuned_by(self, dataset: str) -> str | None:
+        """The metric that points of the grid are chosen by, None for the headline one.
+
+        Raises
+        ------
+        PlanError
+            The data set has no such metric, or no split to choose by.
+        """
+        if self._data.setting(dataset, "split"):
+            raise PlanError(
+                f"{dataset} is divided into folds: what is tuned on one of them has seen what another"
+                " tests. Tune on a data set with a split of its own (mode), and set what was found"
+            )
+        by, named = self._config["tuning"]["by"], self._data.class_names(dataset) is not None
+        if by is not None and named != (by not in ("acc2", "f1")):
+            raise PlanError(
+                f"tuning.by is {by}, which {dataset} does not have: choose"
+                f" {'uar, wa, macro_f1 or weighted_f1' if named else 'acc2 or f1'}, or null"
+            )
+        return by
 
     def stage2(self, dataset: str, variant: str) -> dict[str, Any]:
         """All that stage 2 depends on, but for its data and stage 1."""
@@ -143,11 +179,11 @@ class Variants:
         first: dict[str, str] = {}
         return {v: first.setdefault(json.dumps(self.stage1(dataset, v)), v) for v in ordered}
 
-    def pretrained(self, dataset: str, variant: str, seed: int | str) -> str:
-        """Path of stage 1's checkpoint for a variant or a point of the grid."""
+    def pretrained(self, dataset: str, variant: str, run: str) -> str:
+        """Path of stage 1's checkpoint for a run of a variant or a point of the grid."""
         if variant in self.grid.points:
             # a name that neither the other points nor variants change
             part = of_stage1(self.grid.points[variant])
             variant = self.grid.name(part) or self._config["tuning"]["variant"]
         owner = self.owners(dataset).get(variant, variant)
-        return f"results/{dataset}/{owner}/seed{seed}/pretrain.safetensors"
+        return f"results/{dataset}/{owner}/{run}/pretrain.safetensors"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from cmc import MODALITIES
 from cmc.features import extractors, store
-from cmc.labels import CLASSES
+from cmc.labels import CLASSES, check_name, first_high
 from cmc.models.cmc import Dimensions
 from cmc.training import checkpoint
 from cmc.training.trained import TrainedModel
@@ -22,6 +23,7 @@ FORMAT = "cmc-model-1"
 FACTS = "config.json"
 CONSENSUS = "consensus"  # beside the modalities, in temperatures
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
+MEMBER = re.compile(r"(?:fold\d+-)?seed\d+")
 LARGEST = 1 << 16  # of a dimension in a stranger's file
 
 
@@ -29,9 +31,9 @@ class ModelError(Exception):
     """A model that can't be used; the message says why and the way out."""
 
 
-def weights(seed: int | str) -> str:
-    """Name of the file with a seed's weights."""
-    return f"seed{seed}.safetensors"
+def weights(run: str) -> str:
+    """Name of the file with a run's weights: a seed's, of a data set in folds a fold's and seed's."""
+    return f"{run}.safetensors"
 
 
 def find(name: str | Path, download: bool = False) -> Path:
@@ -98,8 +100,15 @@ def check(facts: Mapping[str, Any]) -> None:
     if max([*sizes, *facts["dimensions"]["features"].values()]) > LARGEST:
         raise ValueError(f"dimensions of more than {LARGEST}")
     dims = Dimensions(**facts["dimensions"])
-    if facts["classes"] != list(CLASSES):
-        raise ValueError(f"classes are {facts['classes']}")
+    classes = facts["classes"]
+    if len(classes) != dims.classes or len({str(name) for name in classes}) != dims.classes:
+        raise ValueError(f"classes are {classes}, the dimensions say {dims.classes}")
+    if facts["has0"] and classes != list(CLASSES):
+        raise ValueError(f"classes of polarity are {classes}")
+    for name in classes:
+        check_name(name)
+    if facts["has0"]:
+        first_high(facts["has0"])
     for modality in dims.modalities:
         recipe = store.Recipe(**facts["recipes"][modality])
         if len(recipe.columns) != dims.features[modality]:
@@ -112,7 +121,7 @@ def check(facts: Mapping[str, Any]) -> None:
             jsonschema.validate(
                 own["settings"], {"type": "object", "additionalProperties": False, "properties": properties}
             )
-    if not facts["temperatures"] or not all(seed.isdigit() for seed in facts["temperatures"]):
+    if not facts["temperatures"] or not all(MEMBER.fullmatch(run) for run in facts["temperatures"]):
         raise ValueError("no seeds")
     for own in facts["temperatures"].values():
         if not all(0 < float(own[model]) < np.inf for model in (CONSENSUS, *dims.modalities)):
@@ -123,7 +132,7 @@ def check(facts: Mapping[str, Any]) -> None:
 def members(
     directory: Path, facts: Mapping[str, Any], text_encoder: str | None, device: torch.device | str
 ) -> list[TrainedModel]:
-    """The trained models of a directory, one a seed, in the order of `facts`' temperatures.
+    """The trained models of a directory, one a run, in the order of `facts`' temperatures.
 
     Raises
     ------
@@ -131,8 +140,8 @@ def members(
         A file is missing, damaged or of another model.
     """
     found = []
-    for seed in facts["temperatures"]:
-        path = directory / weights(seed)
+    for run in facts["temperatures"]:
+        path = directory / weights(run)
         try:
             with safe_open(path, "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}

@@ -58,7 +58,7 @@ def run(asked: argparse.Namespace) -> int:
         if readings := [row for row in kept if not isinstance(row, Refused)]:
             from cmc.prediction import overlay
 
-            overlay.write(asked.overlay, wanted[0], readings, model.modalities)
+            overlay.write(asked.overlay, wanted[0], readings, model.modalities, model.scheme)
         return status
     except (ModelError, TranscriptionError, Unusable, requests.RequestError) as mistake:
         print(f"cmc predict: {mistake}", file=sys.stderr)

@@ -17,7 +17,7 @@ from torch import Tensor
 from cmc import files
 from cmc.evaluation import tables
 from cmc.features import store
-from cmc.labels import CLASSES
+from cmc.labels import Scheme
 from cmc.prediction import card
 from cmc.prediction.bundle import CONSENSUS, FACTS, FORMAT, weights
 from cmc.training import checkpoint, dataset
@@ -43,13 +43,13 @@ def write(
     Parameters
     ----------
     out : path
-        Directory to write: config.json, one seed*.safetensors a seed, README.md (a model card).
+        Directory to write: config.json, one .safetensors file a run, README.md (a model card).
     name, variant : str
         Data set and variant that it was trained as.
     features : path
         Feature file that it was trained on; on its validation split the temperatures are fitted.
     pretrained, finetuned : sequence of path
-        Checkpoints of both stages, one a seed and in the same order.
+        Checkpoints of both stages, one a run (a seed, or fold and seed) and in the same order.
     table : path
         The data set's table, for the card.
     extraction : mapping
@@ -61,16 +61,17 @@ def write(
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    seeds: dict[str, dict[str, float]] = {}
+    fitted: dict[str, dict[str, float]] = {}
     for first, second in zip(pretrained, finetuned, strict=True):
         start, _, _ = checkpoint.load(first)
         end, dims, facts = checkpoint.load(second)
         recipe = facts["recipe"]
         model = TrainedModel(start, end, dims, recipe["text_encoder"], device)
-        valid = dataset.load(features, "valid", device, recipe["mask_padding"])
-        seeds[str(recipe["seed"])] = temperatures(model.predict(valid), valid.classes("M").numpy())
+        valid = dataset.load(features, "valid", device, recipe["mask_padding"], recipe["fold"])
+        run = Path(second).parent.name
+        fitted[run] = temperatures(model.predict(valid), valid.classes("M").numpy())
         kept = {name: tensor for name, tensor in start.items() if not name.startswith("labels.")}
-        save(partial / weights(recipe["seed"]), kept, end)
+        save(partial / weights(run), kept, end)
     with store.Reader(features) as reader:
         recipes = {modality: asdict(reader.recipe(modality)) for modality in reader.modalities}
         lengths = {m: int(np.diff(reader.offsets(m)).max()) for m in reader.modalities}
@@ -78,23 +79,22 @@ def write(
         "format": FORMAT,
         "name": name,
         "variant": variant,
-        "classes": list(CLASSES),
+        **Scheme.of(recipe).facts,
         "dimensions": facts["dimensions"],
-        "has0": recipe["has0"],
         "mask_padding": recipe["mask_padding"],
         "lengths": lengths,
         "text_encoder": recipe["text_encoder"],
         "extraction": extraction,
         "recipes": recipes,
-        "temperatures": seeds,
+        "temperatures": fitted,
         "data": {"name": name, "features_sha256": files.sha256(features)},
         "versions": facts["versions"],
         "metrics": shown(table, variant),
     }
     files.write_text(partial / FACTS, json.dumps(content, indent=1, sort_keys=True) + "\n")
     files.write_text(partial / "README.md", card.text(content))
-    for seed in seeds:  # safetensors lets nobody but the owner read
-        shutil.copymode(partial / FACTS, partial / weights(seed))
+    for run in fitted:  # safetensors lets nobody but the owner read
+        shutil.copymode(partial / FACTS, partial / weights(run))
     shutil.rmtree(out, ignore_errors=True)
     os.rename(partial, out)
 
@@ -122,7 +122,7 @@ def temperatures(found: Readings, classes: np.ndarray) -> dict[str, float]:
 
 
 def temperature(logits: np.ndarray, classes: np.ndarray) -> float:
-    """The temperature that makes softmax(logits / temperature) likeliest: (clips, 3), (clips,).
+    """The temperature that makes softmax(logits / temperature) likeliest: (clips, classes), (clips,).
 
     References
     ----------

@@ -16,7 +16,7 @@ from cmc.corpus.requests import Request
 from cmc.features import extractors, store
 from cmc.features.contract import Features, Unusable
 from cmc.features.transcription import Transcriber
-from cmc.labels import CLASSES
+from cmc.labels import Scheme
 from cmc.prediction import bundle
 from cmc.prediction.bundle import CONSENSUS, ModelError
 from cmc.prediction.extraction import Extraction, Refused, Sample
@@ -39,6 +39,8 @@ class Model:
         Those that it reads.
     facts : dict
         All that its config.json says.
+    classes : list of str
+        That it tells apart: negative, neutral, positive; or emotions.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Model:
         self.facts = bundle.read(directory)
         self.name, self.variant = str(self.facts["name"]), str(self.facts["variant"])
         self.modalities = bundle.modalities(self.facts)
+        self.scheme = Scheme.of(self.facts)
+        self.classes = list(self.scheme.classes)
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self._encoder = text_encoder or self.facts["text_encoder"]
         self._download, self._other_versions = download, other_versions
@@ -60,8 +64,11 @@ class Model:
         self._members = bundle.members(directory, self.facts, self._encoder, self._device)
 
     def __repr__(self) -> str:
-        seeds = ", ".join(self.facts["temperatures"])
-        return f"<cmc model {self.variant} of {self.name}: {', '.join(self.modalities)}; seeds {seeds}>"
+        runs = ", ".join(self.facts["temperatures"])
+        return (
+            f"<cmc model {self.variant} of {self.name}: {', '.join(self.modalities)};"
+            f" {', '.join(self.classes)}; {runs}>"
+        )
 
     # -------------------------------------------------------------------------------------- clips
 
@@ -94,8 +101,9 @@ class Model:
         Returns
         -------
         DataFrame
-            clip, start, end (seconds); class; negative, neutral, positive: calibrated probabilities, means over
-            seeds; spread_{class}: their standard deviations; of each modality {modality}_class and
+            clip, start, end (seconds); class; a column for each class (negative, neutral, positive; or emotions):
+            calibrated probabilities, means over seeds; spread_{class}: their standard deviations; of each modality
+            {modality}_class and
             {modality}_{class}, its own reading, and router_{modality}, its weight in the consensus;
             consistent: whether all modalities read the same class; dissents: those that read another one than
             the consensus; missing: modalities that the clip lacks, and why; quality figures, see docs/features.md;
@@ -262,19 +270,19 @@ class Model:
         }
         means = {name: values.mean(axis=0) for name, values in chances.items()}
         classes = {name: values.argmax(axis=1) for name, values in means.items()}
-        names = np.array(CLASSES)
+        names = np.array(self.classes)
         columns: dict[str, np.ndarray] = {"class": names[classes[CONSENSUS]]}
-        columns |= {name: means[CONSENSUS][:, i] for i, name in enumerate(CLASSES)}
+        columns |= {name: means[CONSENSUS][:, i] for i, name in enumerate(self.classes)}
         seeds = len(found)
         spread = (
             chances[CONSENSUS].std(axis=0, ddof=1) if seeds > 1 else np.full_like(means[CONSENSUS], np.nan)
         )
-        columns |= {f"spread_{name}": spread[:, i] for i, name in enumerate(CLASSES)}
+        columns |= {f"spread_{name}": spread[:, i] for i, name in enumerate(self.classes)}
         count = len(means[CONSENSUS])
         for modality in self.modalities:
             here = modality in present
             columns[f"{modality}_class"] = names[classes[modality]] if here else np.full(count, "")
-            for i, name in enumerate(CLASSES):
+            for i, name in enumerate(self.classes):
                 columns[f"{modality}_{name}"] = means[modality][:, i] if here else np.full(count, np.nan)
             weights = [one.router[modality] for one in found] if here else [np.full(count, np.nan)]
             columns[f"router_{modality}"] = np.mean(weights, axis=0)
@@ -305,15 +313,25 @@ class Model:
         readings = [
             name
             for m in self.modalities
-            for name in (f"{m}_class", *(f"{m}_{c}" for c in CLASSES), f"router_{m}")
+            for name in (f"{m}_class", *(f"{m}_{c}" for c in self.classes), f"router_{m}")
         ]
-        spreads = [f"spread_{name}" for name in CLASSES]
-        first = ["clip", "start", "end", "class", *CLASSES, *spreads, *readings, "consistent", "dissents"]
+        spreads = [f"spread_{name}" for name in self.classes]
+        first = [
+            "clip",
+            "start",
+            "end",
+            "class",
+            *self.classes,
+            *spreads,
+            *readings,
+            "consistent",
+            "dissents",
+        ]
         return [*first, "missing", *QUALITY, "transcript", "model", "features"]
 
 
 def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities (clips, 3) of logits at a temperature."""
+    """Probabilities (clips, classes) of logits at a temperature."""
     return torch.softmax(torch.from_numpy(logits).double() / temperature, dim=1).numpy()
 
 

@@ -14,7 +14,7 @@ from cmc.corpus.requests import Request
 from cmc.features import media
 from cmc.features.contract import Absent, Unusable
 from cmc.features.extractors.mediapipe import MediaPipe
-from cmc.labels import CLASSES
+from cmc.labels import NEGATIVE, POSITIVE, Scheme
 from cmc.prediction.extraction import part
 
 RATE = 25.0  # pictures a second at most
@@ -34,7 +34,11 @@ PAPER = 255
 
 
 def write(
-    out: str | Path, request: Request, rows: Sequence[Mapping[str, Any]], modalities: Sequence[str]
+    out: str | Path,
+    request: Request,
+    rows: Sequence[Mapping[str, Any]],
+    modalities: Sequence[str],
+    scheme: Scheme,
 ) -> None:
     """Write a film of a clip with its readings; it appears whole or not at all. Memory does not grow with length.
 
@@ -59,9 +63,8 @@ def write(
         for seconds, rgb in media.frames(source, RATE):
             picture = enlarged(rgb)
             if video is None:
-                below = Strip(
-                    rows, modalities, picture.shape[1], round(picture.shape[0] * STRIP), request.start
-                )
+                tall = round(picture.shape[0] * STRIP)
+                below = Strip(rows, modalities, picture.shape[1], tall, request.start, scheme)
                 video = film.add_stream("libx264", rate=round(RATE), options={"crf": "23"})
                 video.width, video.height = (side // 2 * 2 for side in below.size(picture))
                 video.pix_fmt, video.codec_context.time_base = "yuv420p", Fraction(1, TICKS)
@@ -93,14 +96,22 @@ def mark(picture: np.ndarray, face: Any, factor: float) -> None:
             cv2.circle(picture, (int(x), int(y)), 1, COLOURS["vision"], -1, cv2.LINE_AA)
 
 
-def polarity(row: Mapping[str, Any], name: str) -> float:
-    """Probability of positive less that of negative, in [-1, 1]; NaN where a modality is missing."""
+def height(row: Mapping[str, Any], name: str, scheme: Scheme) -> float:
+    """What is drawn of a reading; NaN where a modality is missing.
+
+    Of polarity the probability of positive less that of negative, in [-1, 1]. Of emotions by name, how sure the
+    reading is of the class that the consensus reads: -1 if not at all, 1 if wholly.
+    """
     prefix = "" if name == CONSENSUS else f"{name}_"
-    return float(row[f"{prefix}{CLASSES[2]}"]) - float(row[f"{prefix}{CLASSES[0]}"])
+    if not scheme.polar:
+        return 2 * float(row[f"{prefix}{row['class']}"]) - 1
+    return float(row[f"{prefix}{scheme.classes[POSITIVE]}"]) - float(
+        row[f"{prefix}{scheme.classes[NEGATIVE]}"]
+    )
 
 
 class Strip:
-    """What is below the picture: each reading's polarity over time, and in words what is read now."""
+    """What is below the picture: each reading over time (see `height`), and in words what is read now."""
 
     def __init__(
         self,
@@ -109,8 +120,9 @@ class Strip:
         width: int,
         height: int,
         start: float,
+        scheme: Scheme,
     ) -> None:
-        self.rows, self.names = rows, [*modalities, CONSENSUS]
+        self.rows, self.names, self.scheme = rows, [*modalities, CONSENSUS], scheme
         self.start, self.width, self.height = start, width, height
         self.middles = np.array([(row["start"] + row["end"]) / 2 for row in rows])
         self.end = max(float(row["end"]) for row in rows)
@@ -138,12 +150,13 @@ class Strip:
 
     def _graph(self) -> np.ndarray:
         strip = np.full((self.height, self.width, 3), PAPER, np.uint8)
-        for value, label in ((1, "+"), (0, "0"), (-1, "-")):
+        signs = ("+", "0", "-") if self.scheme.polar else ("1", "", "0")
+        for value, label in zip((1, 0, -1), signs, strict=True):
             y = self._up(value)
             cv2.line(strip, (self.left, y), (self.width - 8, y), (225, 225, 225), 1)
             self._write(strip, label, (self.left - round(22 * self.scale) - 4, y + 4), (120, 120, 120))
         for name in self.names:
-            values = [(row["start"], row["end"], polarity(row, name)) for row in self.rows]
+            values = [(row["start"], row["end"], height(row, name, self.scheme)) for row in self.rows]
             points = [
                 (self._across((start + end) / 2), self._up(value))
                 for start, end, value in values

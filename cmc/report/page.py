@@ -21,8 +21,8 @@ from sklearn.metrics import confusion_matrix
 from cmc import files
 from cmc.evaluation import warnings
 from cmc.evaluation.tables import cells, model_logits, read, routed
-from cmc.labels import CLASSES
-from cmc.metrics import FEWEST_CLIPS
+from cmc.labels import Scheme
+from cmc.metrics import FEWEST_CLIPS, HEADINGS, OF_CLASS, headline
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 MEASURES = {"loss": "loss", "flips": "share of hard labels flipped", "router": "mean router weight"}
@@ -49,6 +49,8 @@ STYLE = {
     "legend.fontsize": 9,
 }
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+ARTICLES = {"acc2": "an", "uar": "a"}  # of the headline metrics
 
 PER_STAGE = ("model", "settings")  # parts of a recipe that each stage has of its own
 
@@ -88,8 +90,8 @@ def write(
     table, quarantine, warned : path
         The data set's table, quarantine list and warnings.
     predictions, metrics, pretrained, finetuned : sequence of path
-        Predictions, metrics and the checkpoints of both stages, one a seed and in the same order. Of a
-        checkpoint only the JSON beside it is read.
+        Predictions and metrics, one a seed, and the checkpoints of both stages, one a run (of a data set in folds
+        one a fold and seed), each in the same order. Of a checkpoint only the JSON beside it is read.
     """
     first, second = (
         [json.loads(Path(path).with_suffix(".json").read_text()) for path in paths]
@@ -103,7 +105,7 @@ def write(
             {"pretrain": one["history"], "finetune": other["history"]}
             for one, other in zip(first, second, strict=True)
         ],
-        [json.loads(Path(path).read_text())["signatures"] for path in metrics],
+        [json.loads(Path(path).read_text()) for path in metrics],
         pd.read_csv(quarantine, dtype=str, keep_default_na=False),
         list(map(str, warnings.read(warned))),
         _settings(first, second),
@@ -117,7 +119,7 @@ def render(
     table: pd.DataFrame,
     predictions: Sequence[pd.DataFrame],
     histories: Sequence[Mapping],
-    signatures: Sequence[Sequence[Mapping]],
+    metrics: Sequence[Mapping],
     quarantine: pd.DataFrame,
     warned: Sequence[str],
     settings: Mapping,
@@ -134,12 +136,12 @@ def render(
     predictions : sequence of DataFrame
         Test predictions of `variant`, one a seed (columns: see `cmc.evaluation.tables.score`).
     histories : sequence of mapping
-        One a seed: pretrain, finetune -> one dict an epoch with epoch (from 1) and any of *loss*,
+        One a run: pretrain, finetune -> one dict an epoch with epoch (from 1) and any of *loss*,
         *loss*_{modality} (drawn dashed where the key starts with "train"), flips_{modality}, the share in
         [0, 1] of hard pseudo labels that changed, and router_{modality}, the mean weight. A stage may be
         missing; other keys are ignored.
-    signatures : sequence of sequence of mapping
-        One a seed: its failure signatures, see `cmc.evaluation.signatures.measure`.
+    metrics : sequence of mapping
+        One a seed, see `cmc.evaluation.evaluate.run`: the label scheme, scores, failure signatures.
     quarantine : DataFrame
         Clips left out, with whatever columns tell why.
     warned : sequence of str
@@ -163,7 +165,7 @@ def render(
         raise ValueError(f"the report of {dataset!r} needs the predictions of at least one seed")
     if not _mean(table, variant, "test", "n") > 0:
         raise ValueError(f"the table has no test clips for variant {variant!r}; it has {_variants(table)}")
-    pooled = pd.concat(predictions, ignore_index=True)
+    pooled, scheme = pd.concat(predictions, ignore_index=True), Scheme.of(metrics[0])
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
         autoescape=True,
@@ -173,8 +175,8 @@ def render(
     )
     with matplotlib.rc_context(STYLE):
         figures = {
-            "consistency": consistency_figure(table),
-            "router": router_figure(pooled),
+            "consistency": consistency_figure(table, headline(scheme)),
+            "router": router_figure(pooled, scheme),
             "curves": list(curve_figures(histories)),
         }
     return environment.get_template(TEMPLATE.name).render(
@@ -182,12 +184,14 @@ def render(
         variant=variant,
         modalities=_listed(routed(pooled)),
         seeds=_count(len(predictions), "seed"),
-        headline=_headline(table, variant),
+        headline=_headline(table, variant, headline(scheme)),
+        scheme=scheme,
+        by_class=by_class(metrics, scheme),
         table=cells(table),
-        checks=checks(signatures),
-        confusions=confusions(pooled, variant),
+        checks=checks([one["signatures"] for one in metrics]),
+        confusions=confusions(pooled, variant, scheme),
         fewest=FEWEST_CLIPS * len(predictions),
-        classes=CLASSES,
+        classes=scheme.classes,
         colours=COLOURS,
         quarantine=quarantine.fillna(""),
         warned=warned,
@@ -201,46 +205,66 @@ def checks(runs: Sequence[Sequence[Mapping]]) -> list[Check]:
     return [_check(seeds) for seeds in zip(*runs, strict=True)]
 
 
-def confusions(pooled: pd.DataFrame, variant: str) -> dict[str, np.ndarray]:
-    """Clips of each class (row) that each model calls each class (column), (3, 3), summed over seeds."""
+def confusions(pooled: pd.DataFrame, variant: str, scheme: Scheme) -> dict[str, np.ndarray]:
+    """Clips of each class (row) that each model calls each class (column), summed over seeds."""
     return {
-        model: confusion_matrix(pooled["class"], logits.argmax(axis=1), labels=range(len(CLASSES)))
-        for model, logits in model_logits(pooled, variant).items()
+        model: confusion_matrix(pooled["class"], logits.argmax(axis=1), labels=range(len(scheme.classes)))
+        for model, logits in model_logits(pooled, variant, scheme).items()
     }
 
 
-def consistency_figure(table: pd.DataFrame) -> Markup | None:
-    """Acc-2 of each model on MSC and MSI with its spread over seeds; None where there are no subsets."""
+def by_class(metrics: Sequence[Mapping], scheme: Scheme) -> pd.DataFrame:
+    """What each model scores where all classes count the same, and of emotions by name on each: percent, as text,
+    means over seeds; empty where there are too few clips."""
+    wanted = ["uar", "macro_f1"] if scheme.polar else [f"{OF_CLASS}{name}" for name in scheme.classes]
+    rows = []
+    for model, subsets in metrics[0]["models"].items():
+        if subsets["test"]["n"] < FEWEST_CLIPS:
+            continue
+        own = [one["models"][model]["test"] for one in metrics]
+        means = {name: 100 * np.mean([one[name] for one in own]) for name in wanted}
+        shown = {
+            HEADINGS.get(name, f"F1 {name.removeprefix(OF_CLASS)}"): f"{mean:.2f}" if mean == mean else "-"
+            for name, mean in means.items()
+        }
+        rows.append({"Model": model, **shown})
+    return pd.DataFrame(rows)
+
+
+def consistency_figure(table: pd.DataFrame, metric: str) -> Markup | None:
+    """The headline metric of each model on MSC and MSI, its spread over seeds; None where there are no subsets."""
     rows = {subset: table[table["subset"] == subset].set_index("model") for subset in ("msc", "msi")}
     models = list(rows["msc"].index)[::-1]  # first model on top
-    if not pd.concat(rows.values())["acc2_mean"].notna().any():
+    if not pd.concat(rows.values())[f"{metric}_mean"].notna().any():
         return None
     figure, axes = _panel(height=0.8 + 0.5 * len(models))
     thickness = 0.38
     colours = [COLOURS.get(model, INK) for model in models]
     for subset, offset, opacity in (("msc", 0.5, 1), ("msi", -0.5, FAINT)):
         results = rows[subset].reindex(models)
-        mean, spread = results["acc2_mean"], results["acc2_std"]
+        mean, spread = results[f"{metric}_mean"], results[f"{metric}_std"]
         places = np.arange(len(models)) + offset * thickness
         axes.barh(places, mean, thickness, color=colours, alpha=opacity)
         axes.errorbar(mean, places, xerr=spread, fmt="none", ecolor="black", capsize=2, lw=1)
     axes.set_yticks(range(len(models)), models)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("Acc-2, percent")
+    axes.set_xlabel(f"{HEADINGS[metric]}, percent")
     handles = [Patch(color=INK, label="MSC"), Patch(color=INK, alpha=FAINT, label="MSI")]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     described = []
     for model in reversed(models):
-        means = {subset: _mean(table, model, subset, "acc2_mean") for subset in rows}
+        means = {subset: _mean(table, model, subset, f"{metric}_mean") for subset in rows}
         known = [f"{subset.upper()} {mean:.1f}" for subset, mean in means.items() if np.isfinite(mean)]
         described.append(f"{model}: {', '.join(known) or 'too few clips'}")
-    return _svg(figure, "consistency", "Bar chart of Acc-2 in percent. " + "; ".join(described))
+    return _svg(figure, "consistency", f"Bar chart of {HEADINGS[metric]} in percent. " + "; ".join(described))
 
 
-def router_figure(pooled: pd.DataFrame) -> Markup:
+def router_figure(pooled: pd.DataFrame, scheme: Scheme) -> Markup:
     """Box plots of the router's weight of each modality, over all clips and by true class."""
-    groups = {"all": pooled} | {name: pooled[pooled["class"] == c] for c, name in enumerate(CLASSES)}
-    figure, axes = _panel(height=3)
+    groups = {"all": pooled} | {
+        name: pooled[pooled["class"] == place] for place, name in enumerate(scheme.classes)
+    }
+    figure, axes = _panel(height=3, width=max(1, len(groups) / 6))
     modalities = routed(pooled)
     thickness = 0.22
     for place, modality in enumerate(modalities):
@@ -312,14 +336,14 @@ def _check(seeds: Sequence[Mapping]) -> Check:
     )
 
 
-def _headline(table: pd.DataFrame, variant: str) -> str:
+def _headline(table: pd.DataFrame, variant: str, metric: str) -> str:
     row = cells(table)[(table["model"] == variant) & (table["subset"] == "test")].iloc[0]
-    constant = _mean(table, "majority", "test", "acc2_mean")
+    name, constant = HEADINGS[metric], _mean(table, "majority", "test", f"{metric}_mean")
     against = f" Always saying the majority class gives {constant:.2f} %." if np.isfinite(constant) else ""
     clips, seeds = _count(int(row["Clips"]), "test clip"), _count(int(row["Seeds"]), "seed")
-    if row["Acc-2"].startswith("n <"):
+    if row[name].startswith("n <"):
         return f"{clips} are too few for percentages: read the predictions themselves."
-    return f"{variant} reaches an Acc-2 of {row['Acc-2']} % on {clips}, {seeds}.{against}"
+    return f"{variant} reaches {ARTICLES[metric]} {name} of {row[name]} % on {clips}, {seeds}.{against}"
 
 
 def _mean(table: pd.DataFrame, model: str, subset: str, column: str) -> float:
@@ -362,8 +386,8 @@ def _flat(settings: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", value
 
 
-def _panel(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+def _panel(height: float, width: float = 1) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH * width, height), layout="constrained")
     return figure, figure.subplots()
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from cmc import LABELS
-from cmc.corpus import consistency
+from cmc.corpus import consistency, folds
 from cmc.features import store
 from cmc.features.contract import Features
-from cmc.labels import polarity
+from cmc.labels import Scheme, given
 from cmc.models.sequences import Sequences
 
 COLUMNS = {"M": LABELS["M"], **consistency.UNIMODAL}  # whose label -> its column
@@ -70,6 +70,8 @@ class Split:
         Tokens to which each transcript is filled up; None if padding is masked.
     text_layer : int
         Layer of the language model whose hidden states the text features are; -1: its last.
+    names : tuple of str or None
+        Of the emotions that labels are; None of polarity. See `cmc.labels.Scheme`.
     """
 
     clips: pd.DataFrame
@@ -77,6 +79,7 @@ class Split:
     tokens: Ragged | None = None
     text_length: int | None = None
     text_layer: int = -1
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -94,14 +97,15 @@ class Split:
         ValueError
             If a clip has no such label.
         """
-        labels = self.clips[COLUMNS[whose]].to_numpy(dtype=float)
-        if np.isnan(labels).any():
-            first = self.clips["clip_id"].iloc[int(np.isnan(labels).argmax())]
+        labels = self.clips[COLUMNS[whose]].to_numpy()
+        absent = ~given(labels)
+        if absent.any():
+            first = self.clips["clip_id"].iloc[int(absent.argmax())]
             raise ValueError(
-                f"{first} has no {COLUMNS[whose]}; {np.isnan(labels).sum()} of {len(labels)} clips lack it. "
+                f"{first} has no {COLUMNS[whose]}; {absent.sum()} of {len(labels)} clips lack it. "
                 "Annotated unimodal labels exist for CH-SIMS and CH-SIMS v2 only; use labels: pseudo"
             )
-        return torch.from_numpy(polarity(labels))
+        return torch.from_numpy(Scheme(self.names).numbers(labels))
 
     def batch(self, clips: np.ndarray) -> dict[str, Sequences]:
         """Modality -> ragged batch of the clips at these places."""
@@ -109,7 +113,11 @@ class Split:
 
 
 def load(
-    path: str | Path, split: str, device: torch.device | str = "cpu", mask_padding: bool = True
+    path: str | Path,
+    split: str,
+    device: torch.device | str = "cpu",
+    mask_padding: bool = True,
+    fold: int | None = None,
 ) -> Split:
     """Read one split of a feature file onto a device.
 
@@ -122,10 +130,12 @@ def load(
         True: clips keep their own lengths and frames in which nothing was found are left out, which is what
         masking means for a model without positional encoding. False, as published: every clip is filled up
         with rows of 0 to the longest of the file, and those rows count as frames.
+    fold : int, optional
+        Of a data set in folds: the one that is tested. See `cmc.corpus.folds`.
     """
     with store.Reader(path) as reader:
-        table = reader.table("clips")
-        places = np.flatnonzero(table["split"] == split)
+        table, names = reader.table("clips"), reader.names
+        places = np.flatnonzero(folds.members(table["split"], split, fold))
         if not len(places):
             raise ValueError(f"{path} has no clip in split {split}")
         rows, recipes, lengths = {}, {}, {}
@@ -135,7 +145,7 @@ def load(
             recipes[modality] = reader.recipe(modality)
             lengths[modality] = int(np.diff(offsets).max())
     clips = table.iloc[places].reset_index(drop=True)
-    return arranged(clips, rows, recipes, None if mask_padding else lengths, device)
+    return replace(arranged(clips, rows, recipes, None if mask_padding else lengths, device), names=names)
 
 
 def assemble(
@@ -193,11 +203,11 @@ def arranged(
     return Split(clips, features, tokens, text_length, text_layer)
 
 
-def load_classes(path: str | Path, split: str) -> np.ndarray:
+def load_classes(path: str | Path, split: str, fold: int | None = None) -> np.ndarray:
     """Classes (clips,) of a split's multimodal labels, without its features."""
     with store.Reader(path) as reader:
-        table = reader.table("clips")
-    return polarity(table.loc[table["split"] == split, LABELS["M"]].to_numpy())
+        table, scheme = reader.table("clips"), Scheme(reader.names)
+    return scheme.numbers(table.loc[folds.members(table["split"], split, fold), LABELS["M"]].to_numpy())
 
 
 def select(

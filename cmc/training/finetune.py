@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cmc import files, metrics
-from cmc.labels import Has0
+from cmc.labels import Scheme
 from cmc.models.cmc import Dimensions, MultimodalModel, Output
 from cmc.training import checkpoint, dataset, encoder, pseudo_labels
 from cmc.training.dataset import Split
 from cmc.training.loop import Losses, finished, fit
-from cmc.training.losses import polarity_groups, supervised_contrastive
+from cmc.training.losses import balanced, supervised_contrastive
 
 Order = Callable[[int], list[np.ndarray]]
 
@@ -39,6 +39,8 @@ class FinetuneSettings:
         For the language model.
     text_bf16 : bool
         Whether the language model computes in bfloat16 while it is trained. Evaluation is in float32.
+    class_weights : {'none', 'balanced'}
+        As in stage 1.
     """
 
     epochs: int = 100
@@ -54,6 +56,7 @@ class FinetuneSettings:
     text_lr: float = 5e-5
     text_weight_decay: float = 1e-3
     text_bf16: bool = False
+    class_weights: Literal["none", "balanced"] = "none"
 
 
 class Finetuning:
@@ -75,14 +78,17 @@ class Finetuning:
         train: Split,
         valid: Split,
         labels: dict[str, Tensor],
-        has0: Has0,
+        scheme: Scheme,
         order: Order,
         bert: nn.Module | None = None,
     ) -> None:
         self.model, self.settings, self.train, self.valid = model, settings, train, valid
-        self.labels, self.has0, self.order, self.bert = labels, has0, order, bert
+        self.labels, self.scheme, self.order, self.bert = labels, scheme, order, bert
         device = next(model.parameters()).device
         self.targets = {"train": train.classes("M").to(device), "valid": valid.classes("M").to(device)}
+        self.class_weights = None
+        if settings.class_weights == "balanced":
+            self.class_weights = balanced(train.classes("M"), model.dims.classes).to(device)
         groups = [{"params": list(model.parameters())}]
         if bert is not None:
             groups += encoder.parameter_groups(bert, settings.text_lr, settings.text_weight_decay)
@@ -134,12 +140,13 @@ class Finetuning:
     def terms(self, output: Output, split: str, clips: np.ndarray) -> Tensor:
         """Unweighted loss terms, in the order of `names`."""
         target, experts = self.targets[split][clips], self.labels[split][:, clips]
-        cross_entropies = [F.cross_entropy(output.logits, target)] + [
-            F.cross_entropy(output.expert_logits[:, i], label) for i, label in enumerate(experts)
+        cross_entropies = [F.cross_entropy(output.logits, target, self.class_weights)] + [
+            F.cross_entropy(output.expert_logits[:, i], label, self.class_weights)
+            for i, label in enumerate(experts)
         ]
         contrastive = supervised_contrastive(
             output.h.transpose(0, 1).flatten(0, 1),
-            polarity_groups(experts, self.has0).flatten(),
+            self.scheme.groups(experts).flatten(),
             self.settings.temperature,
         )
         return torch.stack([*cross_entropies, contrastive])
@@ -149,7 +156,7 @@ class Finetuning:
 
     @torch.no_grad()
     def validate(self, epoch: int) -> tuple[dict[str, float], bool]:
-        """The same sum of losses on the validation split, Acc-2, F1; keeps the weights where the sum is lowest."""
+        """The same losses on the validation split, and metrics; keeps the weights where their sum is lowest."""
         self.mode(training=False)
         losses, logits = Losses(self.names), []
         for clips in dataset.in_order(np.arange(len(self.valid)), self.settings.batch):
@@ -158,8 +165,8 @@ class Finetuning:
             logits.append(output.logits)
         record = self.diagnostics("valid", losses.means(self.valid.clips["clip_id"].to_numpy()))
         answers = torch.cat(logits).cpu().numpy(), self.targets["valid"].cpu().numpy()
-        scores = metrics.evaluate(*answers, self.has0)
-        record |= {f"validation_{name}": scores[name] for name in ("acc2", "f1")}
+        scores = metrics.evaluate(*answers, self.scheme)
+        record |= {f"validation_{name}": scores[name] for name in metrics.of_validation(self.scheme)}
         improved = record["validation_loss"] < self.best_loss
         if improved:
             self.best_loss, self.best_epoch, self.best = record["validation_loss"], epoch, self.weights()
@@ -231,7 +238,8 @@ def run(
     seed = recipe["seed"]
     torch.manual_seed(seed)
     train, valid = (
-        dataset.load(features, split, device, recipe["mask_padding"]) for split in ("train", "valid")
+        dataset.load(features, split, device, recipe["mask_padding"], recipe["fold"])
+        for split in ("train", "valid")
     )
     checkpoint.check_features(dims, train.widths, pretrained)
     trained_before = checkpoint.part(tensors, "text.bert.")
@@ -255,7 +263,7 @@ def run(
         for name, split in (("train", train), ("valid", valid))
     }
     order = lambda epoch: dataset.shuffled(len(train), chosen.batch, seed, epoch)  # noqa: E731
-    stage = Finetuning(network, chosen, train, valid, labels, recipe["has0"], order, bert)
+    stage = Finetuning(network, chosen, train, valid, labels, Scheme.of(recipe), order, bert)
     recipe |= {"stage": "finetune", "model": model, "settings": asdict(chosen)}
     identity = recipe | {"data": files.sha256(features), "start": files.sha256(pretrained), "device": device}
     history = fit(stage, chosen.epochs, chosen.patience, seed, out, identity)

@@ -19,6 +19,7 @@ from cmc import code, files
 log = logging.getLogger(__name__)
 STAGES = ("training/pretrain", "training/finetune")
 SHOWN = {"train_loss": "train", "validation_loss": "valid"}  # of a record, on its line
+SHOWN_PERCENT = {"validation_acc2": "Acc-2", "validation_uar": "UAR"}
 TELL_SECONDS = 10.0  # between two lines; the others are of the level debug
 SAVE_SECONDS = 60.0  # a killed run loses about this much work and one epoch
 
@@ -139,8 +140,7 @@ def summary(history: list[dict], epochs: int, left: int) -> str:
     best = max((one["epoch"] for one in history if one["improved"]), default=0)
     parts = [f"epoch {record['epoch']}/{epochs}"]
     parts += [f"{name} {record[key]:.4f}" for key, name in SHOWN.items() if key in record]
-    if "validation_acc2" in record:
-        parts.append(f"Acc-2 {100 * record['validation_acc2']:.1f}")
+    parts += [f"{name} {100 * record[key]:.1f}" for key, name in SHOWN_PERCENT.items() if key in record]
     parts.append(f"best {best}, ends after {left} more without a better one" if best else "none better yet")
     return "  ".join(parts)
 

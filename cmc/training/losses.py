@@ -36,14 +36,22 @@ def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float 
     return loss.where(anchor, 0).sum() / anchor.sum().clamp(min=1)
 
 
-def polarity_groups(hard_labels: Tensor, has0: str) -> Tensor:
-    """The two groups that the contrastive loss pulls apart, the same two as in the headline accuracy.
+def balanced(classes: Tensor, count: int) -> Tensor:
+    """Weight of each class in a cross-entropy, (count,), so that all that occur weigh the same: n / (k n_c).
 
     Parameters
     ----------
-    hard_labels : Tensor, int
-        Classes 0 negative, 1 neutral, 2 positive.
-    has0 : {'nonpositive_positive', 'negative_nonnegative'}
-        CH-SIMS sets positive against the rest, CMU-MOSI and CMU-MOSEI negative against the rest.
+    classes : Tensor (n,), int
+        Of the training clips.
+    count : int
+        Classes that there are. One that no clip has weighs 1.
+
+    References
+    ----------
+    King and Zeng, "Logistic regression in rare events data", 2001; scikit-learn's ``class_weight="balanced"``.
     """
-    return hard_labels > 1 if has0 == "nonpositive_positive" else hard_labels >= 1
+    clips = torch.bincount(classes, minlength=count).to(torch.get_default_dtype())
+    there = clips > 0
+    weights = torch.ones_like(clips)
+    weights[there] = clips.sum() / (there.sum() * clips[there])
+    return weights

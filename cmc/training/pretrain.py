@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cmc import files
+from cmc.labels import Has0, Scheme
 from cmc.models.cmc import Dimensions, UnimodalModel
 from cmc.models.sequences import Sequences
 from cmc.training import checkpoint, dataset, encoder, pseudo_labels
 from cmc.training.dataset import Split
 from cmc.training.loop import Losses, finished, fit
-from cmc.training.losses import polarity_groups, supervised_contrastive
+from cmc.training.losses import balanced, supervised_contrastive
 
 PREDICTION_BATCH = 256  # predictions don't depend on it
 Order = Callable[[int], list[np.ndarray]]  # epoch -> its batches, as places in the split
@@ -60,6 +61,8 @@ class PretrainSettings:
         For the language model.
     text_bf16 : bool
         Whether the language model computes in bfloat16 while it is trained. Evaluation is in float32.
+    class_weights : {'none', 'balanced'}
+        Of the cross-entropies: all clips weigh the same, or all classes of the training split's multimodal labels.
     """
 
     epochs: int = 100
@@ -89,6 +92,7 @@ class PretrainSettings:
     text_lr: float = 5e-5
     text_weight_decay: float = 1e-3
     text_bf16: bool = False
+    class_weights: Literal["none", "balanced"] = "none"
 
 
 class Pretraining:
@@ -99,7 +103,7 @@ class Pretraining:
     models, ema : ModuleDict
         Online unimodal models, and the moving averages of them that are evaluated and handed on.
     labels : dict
-        'train' and 'valid' -> soft labels (modalities, clips, 3).
+        'train' and 'valid' -> soft labels (modalities, clips, classes).
     """
 
     def __init__(
@@ -108,12 +112,13 @@ class Pretraining:
         settings: PretrainSettings,
         train: Split,
         valid: Split,
-        has0: str,
+        scheme: Scheme,
         order: Order,
         device: torch.device | str = "cpu",
         bert: nn.Module | None = None,
     ) -> None:
-        self.settings, self.train, self.valid, self.has0, self.order = settings, train, valid, has0, order
+        self.settings, self.train, self.valid, self.scheme = settings, train, valid, scheme
+        self.order = order
         self.modalities = dims.modalities
         self.models = nn.ModuleDict({k: UnimodalModel(dims, k) for k in self.modalities}).to(device)
         self.trains_text = bert is not None
@@ -121,9 +126,12 @@ class Pretraining:
             self.models["text"].bert = bert
         self.ema = copy.deepcopy(self.models).eval().requires_grad_(False)
         self.labels = {
-            "train": starting_labels(train, settings, self.modalities).to(device),
-            "valid": starting_labels(valid, settings, self.modalities).to(device),
+            "train": starting_labels(train, settings, self.modalities, dims.classes).to(device),
+            "valid": starting_labels(valid, settings, self.modalities, dims.classes).to(device),
         }
+        self.class_weights = None
+        if settings.class_weights == "balanced":
+            self.class_weights = balanced(train.classes("M"), dims.classes).to(device)
         self.optimizer = torch.optim.Adam(self.parameter_groups(bert), lr=settings.lr, fused=True)
         self.best_loss = dict.fromkeys(self.modalities, float("inf"))
         self.best_epoch = dict.fromkeys(self.modalities, 0)
@@ -168,12 +176,17 @@ class Pretraining:
         self, clips: np.ndarray, losses: Losses, label_momentum: list[float], ema_momentum: list[float]
     ) -> None:
         batch = self.inputs(self.models, self.train, clips)
-        labels = self.labels["train"][:, clips]  # (modalities, batch, 3)
+        labels = self.labels["train"][:, clips]  # (modalities, batch, classes)
         hard = pseudo_labels.hard(labels)
         logits, h = self.forward(self.models, batch)
-        terms = torch.stack([F.cross_entropy(one, target) for one, target in zip(logits, hard, strict=True)])
+        terms = torch.stack(
+            [
+                F.cross_entropy(one, target, self.class_weights)
+                for one, target in zip(logits, hard, strict=True)
+            ]
+        )
         contrastive = supervised_contrastive(
-            h.flatten(0, 1), polarity_groups(hard, self.has0).flatten(), self.settings.temperature
+            h.flatten(0, 1), self.scheme.groups(hard).flatten(), self.settings.temperature
         )
         terms = torch.cat([terms, contrastive[None]])
         self.optimizer.zero_grad(set_to_none=True)
@@ -195,14 +208,14 @@ class Pretraining:
         return batch
 
     def forward(self, models: nn.ModuleDict, batch: dict[str, Sequences]) -> tuple[Tensor, Tensor]:
-        """Logits (modalities, batch, 3) and h (modalities, batch, dim)."""
+        """Logits (modalities, batch, classes) and h (modalities, batch, dim)."""
         outputs = [models[k](batch[k]) for k in self.modalities]
         logits, h = zip(*outputs, strict=True)
         return torch.stack(logits), torch.stack(h)
 
     @torch.no_grad()
     def predict(self, models: nn.ModuleDict, split: Split) -> Tensor:
-        """Logits (modalities, clips, 3) of a whole split, in evaluation mode."""
+        """Logits (modalities, clips, classes) of a whole split, in evaluation mode."""
         models.eval()
         batches = dataset.in_order(np.arange(len(split)), PREDICTION_BATCH)
         return torch.cat(
@@ -214,7 +227,10 @@ class Pretraining:
         labels = self.labels["valid"]
         hard = pseudo_labels.hard(labels)
         logits = self.predict(self.ema, self.valid)
-        losses = [float(F.cross_entropy(one, target)) for one, target in zip(logits, hard, strict=True)]
+        losses = [
+            float(F.cross_entropy(one, target, self.class_weights))
+            for one, target in zip(logits, hard, strict=True)
+        ]
         if self.settings.labels == "pseudo":
             momentum = labels.new_tensor(self.momenta(epoch, self.settings.label_momentum))[:, None, None]
             self.labels["valid"] = pseudo_labels.update(
@@ -255,10 +271,12 @@ class Pretraining:
         self.best_labels = best["labels"]
 
 
-def starting_labels(split: Split, settings: PretrainSettings, modalities: tuple[str, ...]) -> Tensor:
-    """Soft labels (modalities, clips, 3) before training."""
+def starting_labels(
+    split: Split, settings: PretrainSettings, modalities: tuple[str, ...], count: int
+) -> Tensor:
+    """Soft labels (modalities, clips, count) before training."""
     whose = modalities if settings.labels == "annotated" else ["M"] * len(modalities)
-    return torch.stack([pseudo_labels.initial(split.classes(one)) for one in whose])
+    return torch.stack([pseudo_labels.initial(split.classes(one), count) for one in whose])
 
 
 def clone(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -285,8 +303,9 @@ def run(
     *,
     model: dict,
     settings: dict,
-    has0: str,
+    has0: Has0 | None,
     seed: int,
+    fold: int | None = None,
     mask_padding: bool = True,
     text_encoder: str | None = None,
     device: str = "cpu",
@@ -302,9 +321,11 @@ def run(
         its JSON and the diagnostics of each epoch (.csv).
     model, settings : dict
         Fields of `Dimensions` (but for `features`) and `PretrainSettings`.
-    has0 : str
-        See `cmc.training.losses.polarity_groups`.
+    has0 : {"nonpositive_positive", "negative_nonnegative"} or None
+        Of polarity, see `cmc.labels.Scheme.groups`; None of emotions by name.
     seed : int
+    fold : int, optional
+        Of a data set in folds, the one that is to be tested.
     mask_padding : bool
         See `cmc.training.dataset.load`.
     text_encoder : str, optional
@@ -314,17 +335,19 @@ def run(
     chosen = PretrainSettings(**settings)
     out = Path(out)
     torch.manual_seed(seed)
-    train, valid = (dataset.load(features, split, device, mask_padding) for split in ("train", "valid"))
-    dims = Dimensions(features=train.widths, **model)
+    train, valid = (dataset.load(features, split, device, mask_padding, fold) for split in ("train", "valid"))
+    scheme = Scheme(train.names, has0)
+    dims = Dimensions(features=train.widths, classes=len(scheme.classes), **model)
     bert = encoder.prepare([train, valid], text_encoder, chosen.train_text_encoder, bf16=chosen.text_bf16)
     order = lambda epoch: dataset.shuffled(len(train), chosen.batch, seed, epoch)  # noqa: E731
-    stage = Pretraining(dims, chosen, train, valid, has0, order, device, bert)
+    stage = Pretraining(dims, chosen, train, valid, scheme, order, device, bert)
     recipe = {
         "stage": "pretrain",
         "model": model,
         "settings": asdict(chosen),
-        "has0": has0,
+        **scheme.facts,
         "seed": seed,
+        "fold": fold,
         "mask_padding": mask_padding,
         "text_encoder": text_encoder,
     }

@@ -22,14 +22,14 @@ class Readings:
 
     Attributes
     ----------
-    logits : ndarray (clips, 3)
+    logits : ndarray (clips, classes)
         Of the consensus.
     experts : dict
-        Modality -> its expert's logits (clips, 3), zeros where the router did not choose it.
+        Modality -> its expert's logits (clips, classes), zeros where the router did not choose it.
     router : dict
         Modality -> its weight (clips,), in [0, 1]; they sum to 1.
     unimodal : dict
-        Modality -> logits (clips, 3) of its pretrained model, which sees that modality alone.
+        Modality -> logits (clips, classes) of its pretrained model, which sees that modality alone.
     """
 
     logits: np.ndarray

@@ -37,10 +37,11 @@ def write(root, labels=VALUES, modes=SPLITS, clips=None, videos=None, annotated=
 
 
 def judged(root, label_range=(-1, 1), has0="nonpositive_positive", max_share=0.05, **changes):
+    rules = manifest.Rules(label_range)
     return checks.corpus(
-        manifest.read(root / "label.csv", label_range),
+        manifest.read(root / "label.csv", rules),
         root=root,
-        label_range=label_range,
+        rules=rules,
         has0=has0,
         max_share=max_share,
         where=lambda clip: manifest.video_path(root, clip),
@@ -195,3 +196,47 @@ def test_packages_that_extractors_need():
         finding.text
         == "the extractor two needs the package no_such_package, which is not installed: pip install it"
     )
+
+
+# emotions by name
+
+
+def emotional(root, labels, spellings):
+    lines = [f"v{n},{n:04d},hello,{label},{MODES[n % 3]}" for n, label in enumerate(labels)]
+    (root / "label.csv").write_text("\n".join(["video_id,clip_id,text,label,mode", *lines]))
+    rules = manifest.Rules(spellings=spellings)
+    return checks.corpus(
+        manifest.read(root / "label.csv", rules), root=root, rules=rules, has0=None, max_share=0.05
+    )
+
+
+MODES = ("train", "valid", "test")
+BOTH = {"happy": "happy", "sad": "sad", "xxx": None}
+
+
+def test_emotions_are_counted_and_those_left_out_told(root):
+    found = emotional(root, ["happy", "sad"] * 6 + ["xxx"] * 3, BOTH)
+    assert "labels: 6 happy, 6 sad" in told(found, "good")
+    assert "left out, as the config says: 3 'xxx'" in told(found, "good")
+    assert not told(found, "error")
+
+
+def test_unlisted_emotions_are_refused_by_name_with_counts(root):
+    error = told(emotional(root, ["happy", "sad"] * 3 + ["fru"] * 4 + ["very bored"] * 2, BOTH), "error")
+    assert "6 of 12 clips can't be used" in error
+    assert "labels are names: fru (4), very bored (2). The classes are happy, sad" in error
+    assert "{fru: happy}, or null to leave their clips out" in error
+
+
+def test_emotions_where_numbers_should_be_are_told_the_way(root):
+    write(root, labels=["angry", "sad"] * 6)
+    assert "classes: [angry, sad]" in told(judged(root), "error")
+
+
+def test_one_emotion_alone_can_not_be_learned(root):
+    assert "all clips are of one class" in told(emotional(root, ["happy"] * 6, BOTH), "error")
+
+
+def test_an_emotion_that_a_split_lacks_is_told(root):
+    labels = ["happy", "happy", "sad", "sad", "happy", "happy"]
+    assert "no clip in valid is sad" in told(emotional(root, labels, BOTH), "warning")

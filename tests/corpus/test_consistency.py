@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmc.corpus import consistency
+from cmc.labels import Scheme
 
 LABEL = st.sampled_from([-1.0, -0.2, 0.0, 0.4, 1.0])
 TRIPLES = st.lists(st.tuples(LABEL, LABEL, LABEL), max_size=20)
@@ -125,3 +126,13 @@ def test_of_two_modalities_their_labels_decide():
         [clips["clip_id"][1]],
         1,
     )
+
+
+def test_emotions_agree_if_all_name_the_same():
+    scheme = Scheme(("angry", "happy"))
+    labels = {"T": ["angry", "angry", ""], "A": ["angry", "happy", "happy"], "V": ["angry"] * 3}
+    clips = pd.DataFrame({"clip_id": list("abc"), **{f"label_{k}": own for k, own in labels.items()}})
+    parts = consistency.split(clips, "same_class", scheme=scheme)
+    assert parts["msc"] == ["a"] and parts["msi"] == ["b"] and parts["unlabelled"] == 1
+    with pytest.raises(ValueError, match="three_class is not for these labels"):
+        consistency.split(clips, "three_class", scheme=scheme)

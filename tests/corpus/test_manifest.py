@@ -12,7 +12,7 @@ HEADER = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode\n"
 def read(tmp_path, text, encoding="utf-8", label_range=(-1, 1)):
     path = tmp_path / "label.csv"
     path.write_bytes(text.encode(encoding))
-    return manifest.read(path, label_range)
+    return manifest.read(path, manifest.Rules(label_range))
 
 
 def reason(tmp_path, row):
@@ -269,5 +269,61 @@ def test_without_transcripts_the_way_out_is_told_and_taken(tmp_path):
     table = "video_id,clip_id,label,mode\nv,1,0,train\n"
     with pytest.raises(manifest.ManifestError, match=r"lacks the column text.*transcribe"):
         read(tmp_path, table)
-    [clip] = manifest.read(tmp_path / "label.csv", (-1, 1), transcribed=True).clips
+    [clip] = manifest.read(tmp_path / "label.csv", manifest.Rules((-1, 1), transcribed=True)).clips
     assert clip.text == ""
+
+
+# emotions by name, folds
+
+SPELLINGS = {"happy": "happy", "sad": "sad", "exc": "happy", "xxx": None}
+EMOTIONS = manifest.Rules(spellings=SPELLINGS)
+
+
+def named(tmp_path, *rows, header="video_id,clip_id,text,label,mode", rules=EMOTIONS):
+    (tmp_path / "label.csv").write_text("\n".join([header, *rows]))
+    return manifest.read(tmp_path / "label.csv", rules)
+
+
+def test_labels_are_names_as_the_config_spells_them(tmp_path):
+    rows = [
+        f"v,{i},hello,{label},train" for i, label in enumerate(["happy", " Sad ", "EXC", "xxx", "fru", ""])
+    ]
+    found = named(tmp_path, *rows)
+    assert [clip.label for clip in found.clips] == ["happy", "sad", "happy"]
+    assert [clip.label_T for clip in found.clips] == [""] * 3
+    assert [row[1:] for row in found.refused] == [
+        ("left_out", "label 'xxx' is left out by the config"),
+        ("manifest", "label 'fru' is no class; there are happy, sad"),
+        ("manifest", "label '' is no class; there are happy, sad"),
+    ]
+
+
+def test_a_unimodal_label_that_is_left_out_is_none(tmp_path):
+    [clip] = named(
+        tmp_path, "v,1,hello,sad,dev,exc,xxx", header="video_id,clip_id,text,label,mode,label_T,label_A"
+    ).clips
+    assert (clip.label, clip.label_T, clip.label_A, clip.label_V) == ("sad", "happy", "", "")
+    assert clip.split == "valid"
+
+
+def test_without_modes_there_are_folds(tmp_path):
+    rules = manifest.Rules(spellings=SPELLINGS, by="speaker", folds=3)
+    rows = [f"v{i},1,hello,sad,{who}" for i, who in enumerate("aabbcd")] + ["w,1,hello,sad, "]
+    found = named(tmp_path, *rows, header="video_id,clip_id,text,label,speaker", rules=rules)
+    splits = {clip.video_id: clip.split for clip in found.clips}
+    assert splits["v0"] == splits["v1"] != splits["v2"] == splits["v3"] and len(set(splits.values())) == 3
+    assert found.refused == [("w$_$1", "manifest", "speaker is empty: it says whose clips stay together")]
+
+
+@pytest.mark.parametrize(
+    ("header", "rules", "told"),
+    [
+        ("video_id,clip_id,text,label", EMOTIONS, "lacks the column mode.*split: {by: speaker, folds: 5}"),
+        ("video_id,clip_id,text,label", manifest.Rules((-1, 1), by="actor"), "lacks the column actor"),
+        ("video_id,clip_id,text,label,actor", manifest.Rules(spellings=SPELLINGS, by="actor"),
+         "by its column actor: 1 groups make no 1 folds"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_divided(tmp_path, header, rules, told):
+    with pytest.raises(manifest.ManifestError, match=told):
+        named(tmp_path, "v,1,hello,sad,x", header=header, rules=rules)

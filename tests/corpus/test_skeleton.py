@@ -40,7 +40,7 @@ def test_a_folder_a_speaker(tmp_path, capsys):
         row |= {"text": "Some words.", "label": "0.5"}
     (tmp_path / "label.csv").unlink()
     skeleton.write(skeleton.Skeleton(rows), tmp_path / "label.csv")
-    found = manifest.read(tmp_path / "label.csv", (-1, 1))
+    found = manifest.read(tmp_path / "label.csv", manifest.Rules((-1, 1)))
     assert len(found.clips) == 30 and not found.refused
     assert manifest.recording(tmp_path, found.clips[0]) == str(tmp_path / "speaker0/0000.mp4")
 
@@ -79,3 +79,31 @@ def test_nothing_to_begin_with(tmp_path, names, capsys):
     assert cli.main(["init", str(tmp_path)]) == 2 and "holds no video" in capsys.readouterr().err
     assert cli.main(["init", str(tmp_path / "nosuch")]) == 2
     assert not (tmp_path / "label.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "rows", "labels"),
+    [
+        (
+            ["Video_Speech_Actor_01/Actor_01/01-01-05-02-01-02-01.mp4", "Actor_24/01-01-01-01-02-01-24.mp4",
+             "Actor_24/02-01-01-01-02-01-24.mp4", "Actor_24/01-02-01-01-02-01-24.mp4"],
+            "RAVDESS",
+            {("01", "Kids are talking by the door.", "angry"), ("24", "Dogs are sitting by the door.", "neutral")},
+            "angry, calm, disgust, fearful, happy, neutral, sad, surprised",
+        ),
+        (
+            ["VideoFlash/1001_DFA_ANG_XX.flv", "VideoFlash/1091_IEO_SAD_HI.flv", "VideoFlash/readme.flv"],
+            "CREMA-D", {("1001", "Don't forget a jacket.", "ANG"), ("1091", "It's eleven o'clock.", "SAD")},
+            "ANG: anger",
+        ),
+    ],
+)  # fmt: skip
+def test_corpora_whose_files_names_tell_the_emotion(tmp_path, capsys, names, name, rows, labels):
+    touch(tmp_path, *names)
+    assert cli.main(["init", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f"2 clips of {name}" in said and labels in said
+    with open(tmp_path / "label.csv", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert {(row["speaker"], row["text"], row["label"]) for row in found} == rows
+    assert all((tmp_path / row["path"]).is_file() for row in found) and "mode" not in found[0]

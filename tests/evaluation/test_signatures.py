@@ -1,14 +1,17 @@
 import pytest
 
 from cmc.evaluation import signatures
+from cmc.labels import Scheme
+
+FACTS = Scheme(has0="nonpositive_positive").facts
 
 
 def measured(text_weight=0.5, msc=0.8, msi=0.7, epochs=(), n=10, tested=20, trained=10):
     given = {name: value for name, value in (("msc", msc), ("msi", msi)) if value is not None}
     subsets = {name: {"acc2": value, "n": n} for name, value in given.items()} | {"test": {"n": tested}}
     weights = {"text": text_weight, "audio": 0.1} if text_weight is not None else {"audio": 1.0}
-    scores = {"models": {"x": subsets}, "router_weights": weights}
-    found = signatures.measure(scores, "x", epochs, trained)
+    scores = {"models": {"x": subsets}, "router_weights": weights, **FACTS}
+    found = signatures.measure(scores, "x", [epochs], trained)
     return {one["name"]: one for one in found}
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from cmc import MODALITIES
 from cmc.evaluation import tables
-from cmc.labels import CLASSES
+from cmc.labels import CLASSES, Scheme
 from cmc.metrics import METRICS, evaluate
 
 HAS0 = "nonpositive_positive"
+SCHEME = Scheme(has0=HAS0)
 NO_PUBLISHED = pd.DataFrame(columns=["dataset", "model", "subset", "metric", "value", "source"])
 
 
@@ -28,7 +29,14 @@ def run(seed, *, variant="cmc", dataset="chsims", has0=HAS0, models=None, **metr
     """One seed's metrics: 0.5 but for `metrics`, of the variant on the test split, or `models` as given."""
     values = {"n": 10} | dict.fromkeys(METRICS, 0.5) | metrics
     models = models or {variant: {"test": values}}
-    return {"dataset": dataset, "variant": variant, "seed": seed, "has0": has0, "models": models}
+    return {
+        "dataset": dataset,
+        "variant": variant,
+        "seed": seed,
+        "has0": has0,
+        "classes": list(CLASSES),
+        "models": models,
+    }
 
 
 def subsets(*names, n=10):
@@ -44,8 +52,8 @@ def test_each_model_is_scored_by_its_own_logits_on_each_subset():
     result = tables.score(
         predictions(classes, [0, 1, 2, 2], answers),
         {"msc": ["c0", "c2"], "msi": ["c1", "c3"]},
-        HAS0,
-        [0, 0, 2],
+        SCHEME,
+        tables.constant([0, 0, 2], SCHEME),
     )
     accuracy = {
         model: [by_subset[subset]["acc3"] for subset in ("test", "msc", "msi")]
@@ -58,51 +66,58 @@ def test_each_model_is_scored_by_its_own_logits_on_each_subset():
         "vision": [0.75, 1, 0.5],
         "majority": [0.25, 0.5, 0],
     }
-    assert result["models"]["cmc"]["msc"] == evaluate(np.eye(3)[[0, 2]], [0, 2], HAS0)
+    assert result["models"]["cmc"]["msc"] == evaluate(np.eye(3)[[0, 2]], [0, 2], SCHEME)
     assert result["router_weights"] == pytest.approx({"text": 0.5, "audio": 0.3, "vision": 0.2})
 
 
 def test_without_unimodal_labels_there_is_the_test_split_alone():
     for absent in ({}, {"msc": [], "msi": []}):
-        models = tables.score(predictions([0, 2], [0, 2]), absent, HAS0, [0])["models"]
+        models = tables.score(predictions([0, 2], [0, 2]), absent, SCHEME, [0, 0])["models"]
         assert {tuple(by_subset) for by_subset in models.values()} == {("test",)}
 
 
 def test_a_subset_that_happens_to_be_empty_stays_as_nan():
-    scores = tables.score(predictions([0, 2], [0, 2]), {"msc": ["c0", "c1"], "msi": []}, HAS0, [0])
+    scores = tables.score(predictions([0, 2], [0, 2]), {"msc": ["c0", "c1"], "msi": []}, SCHEME, [0, 0])
     assert scores["models"]["cmc"]["msi"]["n"] == 0
     assert np.isnan(scores["models"]["cmc"]["msi"]["acc2"])
 
 
 def test_a_variant_without_pretraining_has_no_unimodal_rows():
-    scores = tables.score(predictions([0, 2], [0, 2]), {}, HAS0, [0], variant="no_pretraining")
+    scores = tables.score(predictions([0, 2], [0, 2]), {}, SCHEME, [0, 0], variant="no_pretraining")
     assert list(scores["models"]) == ["no_pretraining", "majority"]
 
 
 def test_scores_survive_json():
     answers = [[0, 2], [2, 0], [1, 1]]
-    scores = tables.score(predictions([0, 2], [0, 2], answers), {"msc": ["c0"], "msi": ["c1"]}, HAS0, [0])
+    scores = tables.score(
+        predictions([0, 2], [0, 2], answers), {"msc": ["c0"], "msi": ["c1"]}, SCHEME, [0, 0]
+    )
     assert json.loads(json.dumps(scores)) == scores
 
 
 def test_score_refuses_what_it_cannot_place():
     frame = predictions([0, 2], [0, 2])
     with pytest.raises(ValueError, match=r"'c9' of subset msi.*1 such"):
-        tables.score(frame, {"msc": ["c0"], "msi": ["c9"]}, HAS0, [0])
+        tables.score(frame, {"msc": ["c0"], "msi": ["c9"]}, SCHEME, [0, 0])
     with pytest.raises(ValueError, match="'c0' has more than one"):
-        tables.score(pd.concat([frame, frame]), {}, HAS0, [0])
+        tables.score(pd.concat([frame, frame]), {}, SCHEME, [0, 0])
     with pytest.raises(ValueError, match="'text'"):
-        tables.score(frame, {}, HAS0, [0], variant="text")
+        tables.score(frame, {}, SCHEME, [0, 0], variant="text")
     with pytest.raises(ValueError, match="training split is empty"):
-        tables.score(frame, {}, HAS0, [])
+        tables.constant([], SCHEME)
 
 
 # majority
 
 
+def constantly(labels, scheme, train):
+    """Metrics of what the training classes make one always say."""
+    return tables.majority(labels, scheme, np.tile(tables.constant(train, scheme), (len(labels), 1)))
+
+
 def test_the_majority_side_and_the_majority_class_may_contradict():
     train = [0] * 3 + [1] * 3 + [2] * 4
-    result = tables.majority(np.array([0, 1, 2, 2]), HAS0, train)
+    result = constantly(np.array([0, 1, 2, 2]), SCHEME, train)
     assert result["acc2"] == 0.5  # says non-positive: right on 0 and 1
     assert result["acc2_non0"] == pytest.approx(1 / 3)  # and so on the clip that is 0
     assert result["acc3"] == 0.5  # says positive: right on both 2
@@ -110,10 +125,10 @@ def test_the_majority_side_and_the_majority_class_may_contradict():
 
 def test_the_majority_follows_the_training_labels_and_the_rule():
     train, test = [0, 0, 1, 1, 2], np.array([0, 1, 2, 2])
-    assert tables.majority(test, "nonpositive_positive", train)["acc2"] == 0.5
-    assert tables.majority(test, "negative_nonnegative", train)["acc2"] == 0.75
-    assert tables.majority(test, "nonpositive_positive", [2, 2, 2, 0])["acc3"] == 0.5
-    assert tables.majority(test, "nonpositive_positive", [0, 2])["acc3"] == 0.25  # a tie: the lower class
+    assert constantly(test, SCHEME, train)["acc2"] == 0.5
+    assert constantly(test, Scheme(has0="negative_nonnegative"), train)["acc2"] == 0.75
+    assert constantly(test, SCHEME, [2, 2, 2, 0])["acc3"] == 0.5
+    assert constantly(test, SCHEME, [0, 2])["acc3"] == 0.25  # a tie: the lower class
 
 
 # table
@@ -209,7 +224,7 @@ def test_table_refuses_what_does_not_belong_together():
         tables.table([], NO_PUBLISHED)
     with pytest.raises(ValueError, match=r"one data set.*chsims.*mosi"):
         tables.table([run(1), run(2, dataset="mosi")], NO_PUBLISHED)
-    with pytest.raises(ValueError, match="one has0 rule"):
+    with pytest.raises(ValueError, match="one label scheme"):
         tables.table([run(1), run(2, has0="negative_nonnegative")], NO_PUBLISHED)
     with pytest.raises(ValueError, match="seed 7 more than once"):
         tables.table([run(7), run(7)], NO_PUBLISHED)
@@ -264,3 +279,48 @@ def test_same_input_same_bytes(tmp_path):
         metrics = json.loads(json.dumps([run(1, models=models), run(2, models=models)]))
         tables.write(tables.table(metrics, tables.published_values()), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+# emotions by name, folds
+
+EMOTIONS = Scheme(("angry", "happy", "sad"))
+
+
+def folded(seed, variant="cmc"):
+    """Metrics of a seed over three folds of ten clips each, of which the model gets 9, 6 and 3 right."""
+    classes, fold = np.tile([0, 0, 0, 0, 0, 1, 1, 1, 2, 2], 3), np.repeat([1, 2, 3], 10)
+    said = classes.copy()
+    for number, wrong in ((0, 1), (1, 4), (2, 7)):
+        said[10 * number : 10 * number + wrong] = (said[10 * number : 10 * number + wrong] + 1) % 3
+    frame = pd.DataFrame(
+        {"clip_id": [f"c{i}" for i in range(30)], "class": classes, "fold": fold, "router_text": 1.0}
+    )
+    frame[[f"logits_{name}" for name in EMOTIONS.classes]] = np.eye(3)[said]
+    scores = tables.score(frame, {}, EMOTIONS, tables.constant(classes, EMOTIONS), variant)
+    return {"dataset": "x", "variant": variant, "seed": seed, **EMOTIONS.facts, **scores}
+
+
+def test_emotions_have_their_own_measures_and_folds_stand_together():
+    table = tables.table([folded(1), folded(2)], tables.published_values())
+    assert table["model"].tolist() == ["cmc", "majority"] and (table["n"] == 30).all()
+    assert table["wa_mean"].tolist() == [60, 50] and table["uar_mean"][1] == pytest.approx(33.33)
+    assert {"f1_angry_mean", "macro_f1_std"} < set(table) and not {"acc2_mean", "published_acc2"} & set(table)
+    shown = tables.show(table)
+    assert "UAR" in shown and "WA" in shown and "angry" not in shown
+
+
+def test_each_fold_and_their_mean():
+    table = tables.by_fold([folded(1), folded(2)])
+    own = table[table["model"] == "cmc"]
+    assert own["subset"].tolist() == ["fold1", "fold2", "fold3", "folds"] and own["n"].tolist() == [
+        10,
+        10,
+        10,
+        30,
+    ]
+    assert own["wa_mean"].tolist() == [90, 60, 30, 60] and own["wa_std"].tolist() == [0, 0, 0, 30]
+
+
+def test_the_most_frequent_emotion_is_learned_from_each_folds_training_clips():
+    said = np.repeat([[1, 1], [0, 0]], 2, axis=0)
+    assert tables.majority(np.array([1, 1, 0, 2]), EMOTIONS, said)["wa"] == 0.75

@@ -10,6 +10,7 @@ from configs import plan
 from small_run import ONE_EPOCH, merged, planned, snakemake
 
 from cmc.evaluation import tuning
+from cmc.labels import Scheme
 from cmc.training import checkpoint
 
 POINTS = {"layers1": {"model.layers": 1}, "layers2": {"model.layers": 2}, "layers3": {"model.layers": 3}}
@@ -109,7 +110,8 @@ def test_validation_scores_are_those_of_the_kept_epoch(tmp_path):
         {"epoch": 2, **record, "validation_acc2": 0.9},
     ]
     path = tmp_path / "finetune.json"
-    path.write_text(json.dumps({"best_epoch": 1, "history": history}))
+    recipe = Scheme(has0="nonpositive_positive").facts
+    path.write_text(json.dumps({"best_epoch": 1, "history": history, "recipe": recipe}))
     assert tuning.on_validation(path) == {"acc2": 0.7, "f1": 0.6, "loss": 0.9}
     path.write_text(json.dumps({"best_epoch": 0, "history": []}))
     with pytest.raises(checkpoint.CheckpointError, match=r"finetune.json.*finetune\.epochs"):
@@ -191,7 +193,7 @@ def test_points_share_stage_1_where_it_is_the_same():
 
     def pretrainings(**change):
         variants, _ = plan(**merged(merged(SMALL, {"tuning": {"grid": grid}}), change))
-        paths = {variants.pretrained("demo", point, 1) for point in ["cmc", *variants.grid.points]}
+        paths = {variants.pretrained("demo", point, "seed1") for point in ["cmc", *variants.grid.points]}
         return {path.split("/")[2] for path in paths}
 
     grid = ONE_AXIS | {"model.layers": [2, 1], "finetune.lr": [1.0e-3, 5.0e-2]}

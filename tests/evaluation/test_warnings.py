@@ -6,16 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cmc import SPLITS
 from cmc.evaluation import warnings
 from cmc.evaluation.warnings import Warned
+from cmc.labels import Scheme
 
 CLASSES = ("negative", "neutral", "positive")
+POLARITY = Scheme(has0="nonpositive_positive")
 
 
 def summary(rows=(), test=40):
     """A summary of a data set of which nothing is to be said but `rows`."""
     table = [("clips", "test", "clips", test), ("clips", "all", "quarantined", 3)]
-    table += [("label_classes", s, f"M {c}", 9) for s in ("train", "valid", "test") for c in CLASSES]
+    table += [("label_classes", "all", f"M {c}", 27) for c in CLASSES]
+    table += [("label_classes", s, f"M {c}", 9) for s in SPLITS for c in CLASSES]
+    table += [("label_classes", s, "M absent", 0) for s in (*SPLITS, "all")]
     overwritten = {row[:3]: row for row in [*table, *rows]}
     return pd.DataFrame(list(overwritten.values()), columns=["section", "split", "name", "value"]).astype(str)
 
@@ -126,7 +131,8 @@ def run(acc2=0.8, n=40, msi=20, worrying=False):
     }
     sign = {"meaning": "Text dominates: weight", "value": 0.8, "threshold": 0.7, "worrying": worrying}
     majority = {"test": {"n": n, "acc2": 0.5}}
-    return {"variant": "cmc", "models": {"cmc": scores, "majority": majority}, "signatures": [sign]}
+    models = {"cmc": scores, "majority": majority}
+    return {"variant": "cmc", "models": models, "signatures": [sign], **POLARITY.facts}
 
 
 def predictions(said=(0, 1, 2), classes=(0, 1, 2), times=4):

@@ -5,7 +5,8 @@ import torch
 from cmc import MODALITIES
 from cmc.models.cmc import Dimensions, MultimodalModel, UnimodalModel
 from cmc.models.sequences import Sequences, attention_groups
-from cmc.training.losses import supervised_contrastive
+from cmc.training import pseudo_labels
+from cmc.training.losses import balanced, supervised_contrastive
 
 WIDTHS = {"text": 6, "audio": 5, "vision": 4}
 SMALL = dict(features=WIDTHS, dim=8, layers=2, heads=2)
@@ -104,3 +105,46 @@ def test_contrastive_loss_without_positives_is_zero():
     loss.backward()
     assert loss == 0 and np.isfinite(features.grad.numpy()).all()
     assert supervised_contrastive(features[:1], torch.tensor([0])) == 0
+
+
+# any number of classes
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 40])
+def test_any_number_of_classes_learns(count):
+    model = MultimodalModel(Dimensions(**SMALL, classes=count, classifier_dropout=0.0)).double()
+    batch = {k: ragged([p.double() for p in clips([4, 9, 2], WIDTHS[k])]) for k in MODALITIES}
+    output = model(batch)
+    assert output.logits.shape == (3, count) and output.expert_logits.shape == (3, 3, count)
+    labels = torch.tensor([0, count - 1, 1])
+    experts = sum(torch.nn.functional.cross_entropy(output.expert_logits[:, i], labels) for i in range(3))
+    (torch.nn.functional.cross_entropy(output.logits, labels) + experts).backward()
+    lacking = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not lacking
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 40])
+def test_pseudo_labels_stay_distributions_and_reach_what_the_model_believes(count):
+    generator = torch.Generator().manual_seed(count)
+    classes = torch.randint(count, (3, 50), generator=generator)
+    logits = 5 * torch.randn(3, 50, count, generator=generator)
+    labels = pseudo_labels.initial(classes, count)
+    for _ in range(200):
+        labels = pseudo_labels.update(labels, logits, 0.8)
+        assert (labels >= 0).all()
+        torch.testing.assert_close(labels.sum(dim=-1), torch.ones(3, 50))
+    sure = logits.softmax(dim=-1).max(dim=-1).values > 0.9
+    assert sure.any() and (pseudo_labels.hard(labels)[sure] == logits.argmax(dim=-1)[sure]).all()
+
+
+def test_a_model_of_one_class_is_refused():
+    with pytest.raises(ValueError, match="at least two"):
+        Dimensions(**SMALL, classes=1)
+
+
+def test_balanced_classes_weigh_the_same_in_all():
+    classes = torch.tensor([0] * 6 + [1] * 3 + [3] * 1)
+    weights = balanced(classes, 4)
+    torch.testing.assert_close(weights, torch.tensor([10 / 18, 10 / 9, 1.0, 10 / 3]))
+    sums = torch.zeros(4).index_add(0, classes, weights[classes])
+    torch.testing.assert_close(sums, torch.tensor([10 / 3, 10 / 3, 0.0, 10 / 3]))

@@ -1,8 +1,9 @@
 import pytest
-from configs import config
+from configs import MINE, config
 
 from cmc.planning import config as configs
 from cmc.planning.config import PlanError, merged, nested
+from cmc.planning.data import Data
 
 
 def test_the_projects_own_config_has_no_mistake():
@@ -12,7 +13,10 @@ def test_the_projects_own_config_has_no_mistake():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"finetune": {"learning_rate": 1}}, "finetune: .*learning_rate.*there are batch, epochs"),
+        (
+            {"finetune": {"learning_rate": 1}},
+            "finetune: .*learning_rate.*there are batch, class_weights, epochs",
+        ),
         ({"seeds": "many"}, "seeds: 'many' is not of type 'array'"),
         ({"datasets": {"mine": {"source": "raw"}}}, "datasets.mine"),
         ({"features": {"audio": {"chsims33": {"f0": "none"}}}}, "features.audio.chsims33.f0"),
@@ -40,3 +44,48 @@ def test_a_change_lies_over_the_base_and_order_does_not_count():
 
 def test_dotted_settings_become_sections():
     assert nested({"a.b.c": 1, "a.d": 2}) == {"a": {"b": {"c": 1}, "d": 2}}
+
+
+NAMED = {key: value for key, value in MINE.items() if key not in ("label_range", "has0")}
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        (
+            MINE | {"classes": ["a", "b"]},
+            r"classes \(emotions by name\) and label_range, has0 \(numbers\) exclude",
+        ),
+        (NAMED, "datasets.mine: lacks label_range and has0; or classes"),
+        (NAMED | {"classes": ["happy"]}, "it takes two classes"),
+        (NAMED | {"classes": {"hap": "happy", "exc": "happy", "xxx": None}}, "it takes two classes"),
+        (NAMED | {"classes": ["happy", "Happy", "sad"]}, "stands there twice"),
+        (NAMED | {"classes": ["happy", "happy", "sad"]}, "stands there twice"),
+        (NAMED | {"classes": ["happy", "unknown"]}, "'unknown' can't be a class.*{unknown: other}"),
+        (NAMED | {"classes": ["happy", None]}, "None can't be a class"),
+        (NAMED | {"classes": {1: "happy", 2: "sad"}}, "write the label 1 in quotes"),
+        (
+            NAMED | {"classes": ["a", "b"], "source": "features", "features_file": "x"},
+            "only for data sets of source: raw",
+        ),
+        (MINE | {"split": {"by": "speaker", "folds": 2}}, "2 is less than the minimum of 3"),
+    ],
+)
+def test_what_labels_can_not_be(own, told):
+    with pytest.raises(PlanError, match=told):
+        configs.check(config(datasets={"mine": own}))
+
+
+def test_emotions_by_a_list_and_by_what_is_written():
+    for classes in (["sad", "happy"], {"HAP": "happy", "exc": "happy", "sad": "sad", "xxx": None}):
+        whole = config(datasets={"mine": NAMED | {"classes": classes}})
+        configs.check(whole)
+    data = Data(whole)
+    assert data.class_names("mine") == ["happy", "sad"] and data.class_names("demo") is None
+    assert data.spellings("mine") == {
+        "happy": "happy",
+        "sad": "sad",
+        "hap": "happy",
+        "exc": "happy",
+        "xxx": None,
+    }

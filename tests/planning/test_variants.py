@@ -47,7 +47,7 @@ def test_variants_that_pretrain_alike_share_stage_1():
     variants, _ = plan()
     assert variants.owners("demo")["no_mcr"] == variants.owners("demo")["fusion_sum"] == "cmc"
     assert variants.owners("demo")["no_plgm"] == "no_plgm"
-    assert variants.pretrained("demo", "top_1", 7) == "results/demo/cmc/seed7/pretrain.safetensors"
+    assert variants.pretrained("demo", "top_1", "seed7") == "results/demo/cmc/seed7/pretrain.safetensors"
 
 
 def test_a_stage_has_what_it_depends_on_and_no_more():
@@ -101,3 +101,14 @@ def test_an_unknown_variant_is_named():
     variants, _ = plan()
     with pytest.raises(PlanError, match="There is no variant nothing; there are cmc, cmc_gt"):
         variants.settings("model", "demo", "nothing")
+
+
+def test_what_tuning_chooses_by_must_suit_the_labels():
+    named = {key: value for key, value in MINE.items() if key not in ("label_range", "has0")}
+    mine = {"mine": named | {"classes": ["happy", "sad"]}}
+    assert plan(datasets=mine)[0].tuned_by("mine") is None
+    assert plan(datasets=mine, tuning={"by": "wa"})[0].tuned_by("mine") == "wa"
+    with pytest.raises(PlanError, match=r"tuning\.by is f1, which mine does not have: choose uar"):
+        plan(datasets=mine, tuning={"by": "f1"})[0].tuned_by("mine")
+    with pytest.raises(PlanError, match="divided into folds"):
+        plan(datasets={"mine": MINE | {"split": {"by": "speaker"}}})[0].tuned_by("mine")

@@ -13,10 +13,11 @@ import pytest
 from cmc import MODALITIES
 from cmc.evaluation import signatures, tables, warnings
 from cmc.evaluation.warnings import Warned
-from cmc.labels import CLASSES
+from cmc.labels import CLASSES, Scheme
 from cmc.metrics import METRICS
 from cmc.report import page
 
+POLARITY = Scheme(has0="nonpositive_positive")
 HOSTILE = '<script>alert("x")</script>'
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -56,27 +57,22 @@ def fake_predictions(seed, clips=12, text_weight=0.5):
     return frame.assign(router_text=text_weight, router_audio=rest, router_vision=rest)
 
 
-def fake_table(msc=0.8, msi=0.7, variant="cmc", dataset="demo"):
+def fake_runs(msc=0.8, msi=0.7, variant="cmc", dataset="demo"):
     accuracy = {"test": 0.75, "msc": msc, "msi": msi}
     models = {
         model: {
-            subset: {"n": 12} | dict.fromkeys(METRICS, value)
+            subset: {"n": 12} | dict.fromkeys((*METRICS, "uar", "macro_f1"), value)
             for subset, value in accuracy.items()
             if value is not None
         }
         for model in (variant, *MODALITIES, "majority")
     }
-    runs = [
-        {
-            "dataset": dataset,
-            "variant": variant,
-            "seed": seed,
-            "has0": "nonpositive_positive",
-            "models": models,
-        }
-        for seed in (1, 2)
-    ]
-    return tables.table(runs, tables.published_values())
+    same = {"dataset": dataset, "variant": variant, "models": models, "signatures": fake_signatures()}
+    return [same | POLARITY.facts | {"seed": seed} for seed in (1, 2)]
+
+
+def fake_table(**changes):
+    return tables.table(fake_runs(**changes), tables.published_values())
 
 
 def fake_history(epochs=3, flips=0.1):
@@ -92,8 +88,8 @@ def fake_history(epochs=3, flips=0.1):
 def fake_signatures(text_weight=0.5):
     """Of one seed whose stage 1 was short."""
     subsets = {"test": {"n": 40}, "msc": {"acc2": 0.8, "n": 20}, "msi": {"acc2": 0.7, "n": 20}}
-    scores = {"models": {"cmc": subsets}, "router_weights": {"text": text_weight}}
-    return signatures.measure(scores, "cmc", fake_history()["pretrain"], training_clips=40)
+    scores = {"models": {"cmc": subsets}, "router_weights": {"text": text_weight}, **POLARITY.facts}
+    return signatures.measure(scores, "cmc", [fake_history()["pretrain"]], training_clips=40)
 
 
 def render(**changes):
@@ -102,7 +98,7 @@ def render(**changes):
         "table": fake_table(),
         "predictions": [fake_predictions(1), fake_predictions(2)],
         "histories": [fake_history(), fake_history()],
-        "signatures": [fake_signatures(), fake_signatures()],
+        "metrics": fake_runs(),
         "quarantine": pd.DataFrame({"clip_id": ["c99"], "reason": ["no face"]}),
         "warned": ["24 of 59 clips have no sound. Look at them."],
         "settings": {"seeds": [1, 2], "pretrain": {"epochs": 100, "bert": {"frozen": True}}},
@@ -197,7 +193,7 @@ def test_confusions_are_summed_over_seeds():
         pd.DataFrame(classes | {f"logits_{name}": np.eye(3)[answers][:, c] for c, name in enumerate(CLASSES)})
         for answers in said
     ]
-    counts = page.confusions(pd.concat(frames), "cmc")
+    counts = page.confusions(pd.concat(frames), "cmc", POLARITY)
     assert list(counts) == ["cmc"]
     assert counts["cmc"].tolist() == [[2, 0, 0], [0, 1, 1], [2, 0, 2]]
 
@@ -232,17 +228,21 @@ def test_curves_draw_what_is_there_and_nothing_else():
 def test_a_run_without_text_is_shown_without_text():
     pooled = fake_predictions(1).drop(columns="router_text")
     pooled = pooled.drop(columns=[column for column in pooled if column.startswith("pretrain_text")])
-    figure = page.router_figure(pooled)
+    figure = page.router_figure(pooled, POLARITY)
     assert "Means: audio 0.25, vision 0.25" in figure
     assert list(page.confusions(pooled, "cmc")) == ["cmc", "audio", "vision"]
 
 
 def test_signatures_stand_there_by_seed():
-    weight, flips, gap = page.checks([fake_signatures(0.71), fake_signatures(0.35)])
+    signed = [
+        run | {"signatures": fake_signatures(weight)}
+        for run, weight in zip(fake_runs(), (0.71, 0.35), strict=True)
+    ]
+    weight, flips, gap = page.checks([run["signatures"] for run in signed])
     assert weight.measured == "0.71, 0.35" and (weight.worrying, weight.known) == (1, 2)
     assert flips.measured == "stage 1 ended by epoch 20" and flips.known == 0
     assert gap.measured == "10.0" and gap.limit == "over 25.0" and gap.worrying == 0
-    text = Page(render(signatures=[fake_signatures(0.71), fake_signatures(0.35)])).text
+    text = Page(render(metrics=signed)).text
     assert "worrying in 1 of 2" in text and "not measured" in text
 
 
@@ -258,9 +258,9 @@ def test_write_reads_what_the_stages_wrote(tmp_path):
     tables.write(fake_table(), tmp_path / "table.csv")
     (tmp_path / "quarantine.csv").write_text("clip_id,stage,reason\n0007,vision,NA\n")
     paths = {"predictions": [], "metrics": [], "pretrained": [], "finetuned": []}
-    for seed, frame in zip((1, 2), frames, strict=True):
+    for seed, frame, scores in zip((1, 2), frames, fake_runs(), strict=True):
         paths["metrics"].append(tmp_path / f"{seed}.json")
-        paths["metrics"][-1].write_text(json.dumps({"signatures": fake_signatures()}))
+        paths["metrics"][-1].write_text(json.dumps(scores))
         paths["predictions"].append(tmp_path / f"{seed}.csv")
         frame.to_csv(paths["predictions"][-1], index=False)
         for stage, key in (("pretrain", "pretrained"), ("finetune", "finetuned")):

@@ -16,6 +16,7 @@ from transformers import BertConfig, BertModel
 
 from cmc import MODALITIES, hub, metrics
 from cmc.evaluation import evaluate
+from cmc.labels import Scheme
 from cmc.models.cmc import Dimensions, MultimodalModel
 from cmc.training import checkpoint, dataset, encoder, finetune, loop, pretrain
 from cmc.training.trained import TrainedModel
@@ -96,7 +97,7 @@ def test_validation_scores_in_the_history_are_those_of_the_kept_weights(tmp_path
     valid = dataset.load(features, "valid")
     model, _, _ = TrainedModel.load(pretrained, tmp_path / "f.safetensors")
     logits = model.predict(valid).logits
-    scores = metrics.evaluate(logits, valid.classes("M").numpy(), meta["recipe"]["has0"])
+    scores = metrics.evaluate(logits, valid.classes("M").numpy(), Scheme.of(meta["recipe"]))
     assert (kept["validation_acc2"], kept["validation_f1"]) == (scores["acc2"], scores["f1"])
 
 
@@ -328,7 +329,9 @@ def test_every_parameter_gets_a_gradient_in_stage_1(tmp_path, bert):
     parts = splits_with_text_of(tmp_path, 8)
     dims = Dimensions(features=parts[0].widths, **MODEL)
     settings = pretrain.PretrainSettings(train_text_encoder=bert is not None)
-    stage = pretrain.Pretraining(dims, settings, *parts, HAS0, lambda epoch: [np.arange(24)], bert=bert)
+    stage = pretrain.Pretraining(
+        dims, settings, *parts, Scheme(has0=HAS0), lambda epoch: [np.arange(24)], bert=bert
+    )
     stage.train_epoch(1)
     got, without = touched(stage.models)
     assert not without, without
@@ -345,7 +348,9 @@ def test_every_parameter_gets_a_gradient_in_stage_2(tmp_path, fusion, router):
         "valid": torch.stack([parts[1].classes("M")] * 3),
     }
     settings, order = finetune.FinetuneSettings(), lambda epoch: [np.arange(24)]
-    stage = finetune.Finetuning(MultimodalModel(dims), settings, *parts, labels, HAS0, order, bert)
+    stage = finetune.Finetuning(
+        MultimodalModel(dims), settings, *parts, labels, Scheme(has0=HAS0), order, bert
+    )
     stage.train_epoch(1)
     for module in (stage.model, bert):
         assert not touched(module)[1]
@@ -392,7 +397,7 @@ def test_language_model_is_finetuned(tmp_path, minilm_features):
     (tmp_path / "subsets.csv").write_text("clip_id,subset\n")
     outputs = [tmp_path / "predictions.csv", tmp_path / "metrics.json"]
     evaluate.run(
-        minilm_features, first, second, tmp_path / "subsets.csv", *outputs, name="x", variant="cmc_gt"
+        minilm_features, [first], [second], tmp_path / "subsets.csv", *outputs, name="x", variant="cmc_gt"
     )
     scores = json.loads(outputs[1].read_text())
     assert scores["models"]["cmc_gt"]["test"]["n"] == 9 and set(scores["models"]["text"]) == {"test"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from cmc import MODALITIES
 from cmc.code import checksum as code
 from cmc.planning import config as configs
-from cmc.planning.data import Data
+from cmc.planning.data import RUN, Data, parts_of
 from cmc.planning.grid import TUNED
 from cmc.planning.variants import Variants
 
@@ -34,6 +34,7 @@ wildcard_constraints:
     variant=variants.pattern,
     table="|".join(config["tables"]),
     seed=r"\d+",
+    run=RUN,
     shard=r"\d+",
 
 

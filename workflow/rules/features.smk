@@ -18,7 +18,7 @@ rule manifest:
     localrule: True
     params:
         code=code("corpus/manifest", "corpus/transcripts"),
-        label_range=lambda w: data.setting(w.dataset, "label_range"),
+        rules=lambda w: data.rules(w.dataset),
     script:
         "../scripts/manifest.py"
 
@@ -195,6 +195,7 @@ rule features:
         max_share=MAX_SHARE,
     params:
         code=code("features/extract"),
+        names=lambda w: data.class_names(w.dataset),
     script:
         "../scripts/features.py"
 

@@ -5,10 +5,10 @@ rule model:
     input:
         features="results/{dataset}/features.h5",
         table="results/{dataset}/table.csv",
-        pretrained=lambda w: [
-            variants.pretrained(w.dataset, variants.main, seed) for seed in SEEDS
-        ],
-        finetuned=of_first_variant("finetune.safetensors"),
+        pretrained=lambda w: variants.checkpoints(
+            w.dataset, variants.main, SEEDS, "pretrain"
+        ),
+        finetuned=lambda w: variants.checkpoints(w.dataset, variants.main, SEEDS),
         template=str(PACKAGE / "prediction/card.md.j2"),
     output:
         directory("results/{dataset}/model"),

@@ -25,7 +25,7 @@ rule summary:
 
 rule mmsa:
     input:
-        features="results/{dataset}/features.h5",
+        features=lambda w: data.shared_as_mmsa(w.dataset),
     output:
         "results/{dataset}/mmsa.pkl",
     log:
@@ -59,7 +59,11 @@ rule consistency:
     localrule: True
     params:
         code=code("corpus/consistency", "features/store"),
-        rule=config["consistency"]["rule"],
+        rule=lambda w: (
+            config["consistency"]["rule"]
+            if data.class_names(w.dataset) is None
+            else "same_class"
+        ),
     script:
         "../scripts/consistency.py"
 
@@ -68,8 +72,10 @@ rule evaluate:
     input:
         features="results/{dataset}/features.h5",
         subsets="results/{dataset}/subsets.csv",
-        pretrained=lambda w: variants.pretrained(w.dataset, w.variant, w.seed),
-        finetuned="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
+        pretrained=lambda w: variants.checkpoints(
+            w.dataset, w.variant, [w.seed], "pretrain"
+        ),
+        finetuned=lambda w: variants.checkpoints(w.dataset, w.variant, [w.seed]),
     output:
         predictions="results/{dataset}/{variant}/seed{seed}/predictions.csv",
         metrics="results/{dataset}/{variant}/seed{seed}/metrics.json",
@@ -132,15 +138,37 @@ rule table:
         "../scripts/table.py"
 
 
+rule folds:
+    input:
+        metrics=lambda w: expand(
+            "results/{{dataset}}/{variant}/seed{seed}/metrics.json",
+            variant=variants.of_folds(w.dataset),
+            seed=SEEDS,
+        ),
+    output:
+        report(
+            "results/{dataset}/folds.csv",
+            caption="../report/table.rst",
+            category="{dataset}",
+        ),
+    log:
+        "results/{dataset}/logs/folds.log",
+    localrule: True
+    params:
+        code=code("evaluation/tables"),
+    script:
+        "../scripts/folds.py"
+
+
 rule report:
     input:
         table="results/{dataset}/table.csv",
         predictions=of_first_variant("predictions.csv"),
         metrics=of_first_variant("metrics.json"),
-        pretrained=lambda w: [
-            variants.pretrained(w.dataset, variants.main, seed) for seed in SEEDS
-        ],
-        finetuned=of_first_variant("finetune.safetensors"),
+        pretrained=lambda w: variants.checkpoints(
+            w.dataset, variants.main, SEEDS, "pretrain"
+        ),
+        finetuned=lambda w: variants.checkpoints(w.dataset, variants.main, SEEDS),
         quarantine="results/{dataset}/quarantine.csv",
         warned="results/{dataset}/warnings.csv",
         template=str(PACKAGE / "report/page.html.j2"),

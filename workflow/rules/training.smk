@@ -1,17 +1,17 @@
-# The two stages, per variant and seed.
+# The two stages, per variant and run: a seed, of a data set in folds a fold and a seed.
 
 
 rule pretrain:
     input:
         features="results/{dataset}/features.h5",
     output:
-        weights="results/{dataset}/{variant}/seed{seed}/pretrain.safetensors",
-        facts="results/{dataset}/{variant}/seed{seed}/pretrain.json",
-        epochs="results/{dataset}/{variant}/seed{seed}/pretrain.csv",
+        weights="results/{dataset}/{variant}/{run}/pretrain.safetensors",
+        facts="results/{dataset}/{variant}/{run}/pretrain.json",
+        epochs="results/{dataset}/{variant}/{run}/pretrain.csv",
     log:
-        "results/{dataset}/logs/pretrain-{variant}-{seed}.log",
+        "results/{dataset}/logs/pretrain-{variant}-{run}.log",
     benchmark:
-        "results/{dataset}/benchmarks/pretrain-{variant}-{seed}.tsv"
+        "results/{dataset}/benchmarks/pretrain-{variant}-{run}.tsv"
     threads: config["threads"]["train"]
     resources:
         mem_mb=growing(4000),
@@ -20,6 +20,7 @@ rule pretrain:
     params:
         code=code("training/pretrain", "hub"),
         stage=lambda w: variants.stage1(w.dataset, w.variant),
+        run=lambda w: parts_of(w.run),
     script:
         "../scripts/pretrain.py"
 
@@ -27,15 +28,15 @@ rule pretrain:
 rule finetune:
     input:
         features="results/{dataset}/features.h5",
-        pretrained=lambda w: variants.pretrained(w.dataset, w.variant, w.seed),
+        pretrained=lambda w: variants.pretrained(w.dataset, w.variant, w.run),
     output:
-        weights="results/{dataset}/{variant}/seed{seed}/finetune.safetensors",
-        facts="results/{dataset}/{variant}/seed{seed}/finetune.json",
-        epochs="results/{dataset}/{variant}/seed{seed}/finetune.csv",
+        weights="results/{dataset}/{variant}/{run}/finetune.safetensors",
+        facts="results/{dataset}/{variant}/{run}/finetune.json",
+        epochs="results/{dataset}/{variant}/{run}/finetune.csv",
     log:
-        "results/{dataset}/logs/finetune-{variant}-{seed}.log",
+        "results/{dataset}/logs/finetune-{variant}-{run}.log",
     benchmark:
-        "results/{dataset}/benchmarks/finetune-{variant}-{seed}.tsv"
+        "results/{dataset}/benchmarks/finetune-{variant}-{run}.tsv"
     threads: config["threads"]["train"]
     resources:
         mem_mb=growing(8000),

@@ -34,7 +34,7 @@ rule tuning:
         code=code("evaluation/tuning"),
         points=GRID,
         seeds=sorted(SEEDS),
-        by=config["tuning"]["by"],
+        by=lambda w: variants.tuned_by(w.dataset),
     script:
         "../scripts/tuning.py"
 
@@ -44,7 +44,9 @@ rule evaluate_tuned:
         features="results/{dataset}/features.h5",
         subsets="results/{dataset}/subsets.csv",
         tuning="results/{dataset}/tuning_on_{split}.csv",
-        pretrained=lambda w: [variants.pretrained(w.dataset, p, w.seed) for p in GRID],
+        pretrained=lambda w: [
+            variants.pretrained(w.dataset, p, f"seed{w.seed}") for p in GRID
+        ],
         finetuned=expand(
             "results/{{dataset}}/{point}/seed{{seed}}/finetune.safetensors", point=GRID
         ),

@@ -8,8 +8,8 @@ source, result = snakemake.input, snakemake.output
 place = snakemake.params.points.index(tuning.chosen(source.tuning))
 evaluate.run(
     source.features,
-    source.pretrained[place],
-    source.finetuned[place],
+    [source.pretrained[place]],
+    [source.finetuned[place]],
     source.subsets,
     result.predictions,
     result.metrics,

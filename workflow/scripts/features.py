@@ -12,4 +12,5 @@ extract.gather(
     {modality: source[modality] for modality in MODALITIES if source[modality]},
     snakemake.output[0],
     float(snakemake.resources.max_share),
+    snakemake.params.names,
 )

@@ -8,7 +8,7 @@ job.start(snakemake)
 from cmc.corpus import manifest, transcripts
 
 source, params = snakemake.input, snakemake.params
-found = manifest.read(source.labels, params.label_range, bool(source.transcripts))
+found = manifest.read(source.labels, manifest.Rules(**params.rules))
 if source.transcripts:
     said = transcripts.read(source.transcripts)
     found.clips = [clip if clip.text else replace(clip, text=said[clip.clip_id]) for clip in found.clips]

@@ -7,7 +7,7 @@ from cmc.training import pretrain
 pretrain.run(
     snakemake.input.features,
     snakemake.output.weights,
-    seed=int(snakemake.wildcards.seed),
     device=job.device(snakemake.resources.device),
+    **snakemake.params.run,
     **snakemake.params.stage,
 )
