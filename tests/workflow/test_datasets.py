@@ -58,13 +58,11 @@ def check_table(folder, name, clips):
     assert (reason in (folder / f"results/{name}/logs/consistency.log").read_text()) == (len(subsets) == 1)
 
 
-def groups(normal, slow):
-    return pytest.mark.parametrize(
-        "names", [normal, pytest.param(slow, marks=pytest.mark.slow)], ids=" ".join
-    )
-
-
-@groups(["chsims", "mosi"], ["chsimsv2", "mosei"])
+@pytest.mark.parametrize(
+    "names",
+    [["chsims"], pytest.param(["mosi", "chsimsv2", "mosei"], marks=pytest.mark.slow)],
+    ids=" ".join,
+)
 def test_by_official_feature_files(tmp_path, names):
     bert = small_bert(tmp_path / "bert")
     files = {name: official_file(tmp_path / name, name) for name in names}
@@ -105,7 +103,8 @@ def raw_data_set(corpus, root, name):
     return root
 
 
-@groups(["mosi"], ["chsims", "chsimsv2", "mosei"])
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [["chsims", "chsimsv2", "mosi", "mosei"]], ids=" ".join)
 def test_by_raw_videos(demo, tmp_path, names):
     corpus = demo[0] / "results/demo/corpus"
     own = {

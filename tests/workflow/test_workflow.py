@@ -314,7 +314,8 @@ def test_a_second_fresh_run_gives_the_same_bytes(demo, tmp_path):
         ).read_bytes(), name
 
 
-@pytest.mark.parametrize("lacking", ["vision", pytest.param("audio", marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_emotions.py has data sets without a modality, too
+@pytest.mark.parametrize("lacking", ["vision", "audio"])
 def test_a_data_set_without_a_modality_goes_from_videos_to_all_results(demo, tmp_path, lacking):
     left = [modality for modality in ("text", "audio", "vision") if modality != lacking]
     root = tmp_path / "corpus"
