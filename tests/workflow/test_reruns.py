@@ -76,6 +76,7 @@ OTHER = {  # of settings that are a choice
     "layer": 2,
     "model_sha256": "0" * 64,
     "speaker": "active",
+    "class_weights": "balanced",
 }
 
 
