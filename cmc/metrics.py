@@ -75,21 +75,93 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, scheme: Scheme) -> dict[str
     "Calibrating Multimodal Consensus for Emotion Recognition", arXiv 2510.20256.
     """
     logits, labels = _checked(logits, labels, scheme)
+    return score(answers(logits, scheme), labels, scheme)
+
+
+def answers(logits: np.ndarray, scheme: Scheme) -> np.ndarray:
+    """What logits say, (n, 2) int: the two-class side of polarity (0 or 1), else the class; and the class."""
     said = logits.argmax(axis=1)
-    averages = _averages(labels, said)
+    return np.stack([_side(logits) if scheme.polar else said, said], axis=1)
+
+
+def score(said: np.ndarray, labels: np.ndarray, scheme: Scheme) -> dict[str, float]:
+    """The metrics of `evaluate`, of what a model says (n, 2), see `answers`."""
+    side, chosen = np.asarray(said, dtype=np.int64).T
+    averages = _averages(labels, chosen)
     if not scheme.polar:
-        accuracy = _scores(labels, said, "wa", "weighted_f1")
-        return {"n": len(labels), **averages, **accuracy, **_by_class(labels, said, scheme)}
-    side = _side(logits)
+        accuracy = _scores(labels, chosen, "wa", "weighted_f1")
+        return {"n": len(labels), **averages, **accuracy, **_by_class(labels, chosen, scheme)}
     clear = labels != NEUTRAL
     two = binary(labels, scheme.has0)  # type: ignore[arg-type]
     return {
         "n": len(labels),
         **_scores(two, side, "acc2", "f1"),
         **_scores(two[clear], side[clear], "acc2_non0", "f1_non0"),
-        **_scores(labels, said, "acc3", "f1_3"),
+        **_scores(labels, chosen, "acc3", "f1_3"),
         **averages,
     }
+
+
+def weighted(
+    said: np.ndarray, labels: np.ndarray, weights: np.ndarray, scheme: Scheme
+) -> dict[str, np.ndarray]:
+    """The metrics of `names`, of clips that count more or less than once, for many weightings at once.
+
+    Parameters
+    ----------
+    said : (n, 2) int
+        See `answers`.
+    labels : (n,) int
+        Classes.
+    weights : (draws, n) float
+        How often each clip counts.
+    scheme : Scheme
+
+    Returns
+    -------
+    dict
+        Metric -> (draws,) float, NaN where no clip counts.
+    """
+    side, chosen = np.asarray(said, dtype=np.int64).T
+    whole = _of_confusions(_confusions(labels, chosen, weights, len(scheme.classes)))
+    if not scheme.polar:
+        found = {"uar": whole["uar"], "wa": whole["accuracy"], "macro_f1": whole["macro_f1"]}
+        found["weighted_f1"] = whole["weighted_f1"]
+        by_class = zip(scheme.classes, np.moveaxis(whole["f1"], -1, 0), strict=True)
+        return found | {OF_CLASS + name: values for name, values in by_class}
+    two = binary(labels, scheme.has0)  # type: ignore[arg-type]
+    sides = _of_confusions(_confusions(two, side, weights, 2))
+    clear = _of_confusions(_confusions(two, side, weights * (labels != NEUTRAL), 2))
+    return {
+        "acc2": sides["accuracy"],
+        "f1": sides["weighted_f1"],
+        "acc2_non0": clear["accuracy"],
+        "f1_non0": clear["weighted_f1"],
+        "acc3": whole["accuracy"],
+        "f1_3": whole["weighted_f1"],
+    }
+
+
+def _confusions(truth: np.ndarray, said: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+    """Confusion matrices (draws, count, count), true classes by rows."""
+    cells = np.eye(count * count, dtype=np.float32)[truth * count + said]
+    return (weights.astype(np.float32) @ cells).reshape(-1, count, count).astype(np.float64)
+
+
+def _of_confusions(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Accuracy and F1 of confusion matrices (draws, classes, classes)."""
+    right, true, said = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1), counts.sum(axis=-2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = true.sum(axis=-1)
+        f1, recall = 2 * right / (true + said), right / true
+        there, heard = true > 0, true + said > 0
+        return {
+            "accuracy": right.sum(axis=-1) / total,
+            "f1": f1,
+            "weighted_f1": np.where(there, true * f1, 0).sum(axis=-1) / total,
+            "macro_f1": np.where(heard, f1, 0).sum(axis=-1) / heard.sum(axis=-1),
+            "uar": np.where(there, recall, 0).sum(axis=-1) / there.sum(axis=-1),
+        }
 
 
 def evaluate_with_published_fault(logits: np.ndarray, labels: np.ndarray, scheme: Scheme) -> dict[str, float]:

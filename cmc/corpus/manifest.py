@@ -109,6 +109,8 @@ class Clip:
         Of its video, from the data set's folder on; "" if it lies in Raw/<video_id>/<clip_id>.mp4.
     start, end : float
         The part of that recording, in seconds; `end` is infinite if it is the recording's.
+    speaker : str
+        Who speaks, "" if the label file does not say.
     """
 
     clip_id: str
@@ -122,6 +124,7 @@ class Clip:
     path: str = ""
     start: float = 0.0
     end: float = math.inf
+    speaker: str = ""
 
     @property
     def cut(self) -> bool:
@@ -171,7 +174,8 @@ def read(path: str | Path, rules: Rules) -> Manifest:
     path : path
         CSV with at least the columns video_id, clip_id, text, label, mode; label_T, label_A, label_V where
         there are unimodal labels; path where videos lie elsewhere than Raw/<video_id>/<clip_id>.mp4, and start,
-        end in seconds where a clip is a part of one. Ids stay text: 0001 keeps its zeros.
+        end in seconds where a clip is a part of one; speaker where it is known. Ids stay text: 0001
+        keeps its zeros.
     rules : Rules
 
     Returns
@@ -320,6 +324,7 @@ def check(row: dict[str, str], name: str, rules: Rules) -> Clip:
         **labels,  # type: ignore[arg-type]
         path=inner_path(row.get("path", "").strip()),
         **span(row.get("start", "").strip(), row.get("end", "").strip()),
+        speaker=" ".join(row.get("speaker", "").split()),
     )
 
 
@@ -466,8 +471,9 @@ def shards(clips: list[str], size: int) -> dict[int, list[str]]:
 def write(manifest: Manifest, clips_path: str | Path, refused_path: str | Path) -> None:
     """Write both tables as CSV."""
     columns = [f.name for f in fields(Clip)]
-    if not any(clip.path for clip in manifest.clips):
-        columns.remove("path")
+    for optional in ("path", "speaker"):
+        if not any(getattr(clip, optional) for clip in manifest.clips):
+            columns.remove(optional)
     if not any(clip.cut for clip in manifest.clips):
         columns = [name for name in columns if name not in SPAN]
     table = [[shown(getattr(clip, name)) for name in columns] for clip in manifest.clips]

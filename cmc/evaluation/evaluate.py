@@ -41,20 +41,21 @@ def run(
         Data set and variant, as the table calls them.
     device : str
     """
-    parts, constants, histories, trained = [], [], [], []
+    parts, histories, trained = [], [], []
     for before, after in zip(pretrained, finetuned, strict=True):
         model, first, second = TrainedModel.load(before, after, device)
         recipe = second["recipe"]
         scheme, fold = Scheme.of(recipe), recipe["fold"]
         test = dataset.load(features, "test", device, recipe["mask_padding"], fold)
         checkpoint.check_features(model.dims, test.widths, after)
-        parts.append(predictions(test, model) if fold is None else predictions(test, model).assign(fold=fold))
         classes = dataset.load_classes(features, "train", fold)
-        constants.append(np.tile(tables.constant(classes, scheme), (len(test), 1)))
+        own = predictions(test, model)
+        own[list(tables.MAJORITY)] = tables.constant(classes, scheme)
+        parts.append(own if fold is None else own.assign(fold=fold))
         histories.append(first["history"])
         trained.append(len(classes))
     table = pd.concat(parts, ignore_index=True)
-    scores = tables.score(table, consistency.read(subsets), scheme, np.concatenate(constants), variant)
+    scores = tables.score(table, consistency.read(subsets), scheme, variant)
     scores |= {"dataset": name, "variant": variant, "seed": recipe["seed"], **scheme.facts}
     scores["signatures"] = signatures.measure(scores, variant, histories, min(trained))
     files.write_text(predictions_out, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
@@ -62,10 +63,14 @@ def run(
 
 
 def predictions(clips: Split, model: TrainedModel) -> pd.DataFrame:
-    """One row a clip: label, class, logits of all models, router weights, prediction."""
+    """One row a clip: label, class, logits of all models, router weights, prediction.
+
+    `cluster` is the clip's speaker, or its source video if that is not known: clips of one are not independent.
+    """
     found, names = model.predict(clips), Scheme(clips.names).classes
     columns = {
         "clip_id": clips.clips["clip_id"],
+        "cluster": clusters(clips.clips),
         "label": clips.clips["label"],
         "class": clips.classes("M").numpy(),
         **named("logits", found.logits, names),
@@ -77,6 +82,13 @@ def predictions(clips: Split, model: TrainedModel) -> pd.DataFrame:
     for modality, logits in found.unimodal.items():
         columns |= named(f"pretrain_{modality}", logits, names)
     return pd.DataFrame(columns)
+
+
+def clusters(clips: pd.DataFrame) -> pd.Series:
+    """Speaker of each clip, or its source video where that is not known."""
+    if "speaker" not in clips:
+        return clips["video_id"]
+    return clips["speaker"].where(clips["speaker"] != "", clips["video_id"])
 
 
 def named(prefix: str, logits: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -1,28 +1,30 @@
 """From one seed's predictions to its metrics, and from several seeds' metrics to a table of the paper."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cmc import MODALITIES, files
-from cmc.labels import NEGATIVE, POSITIVE, Scheme, binary
-from cmc.metrics import FEWEST_CLIPS, HEADINGS, evaluate, names
+from cmc import MODALITIES, files, metrics
+from cmc.labels import Scheme, binary
+from cmc.metrics import FEWEST_CLIPS, HEADINGS, names
 
 BASELINES = (*MODALITIES, "majority")
 TEST_SUBSETS = ("test", "msc", "msi")
 PUBLISHED_METRICS = ("acc2", "f1")
-TWO_CLASS = ("acc2", "f1", "acc2_non0", "f1_non0")
+MAJORITY = ("majority_side", "majority")  # columns of predictions
 ABSENT = "-"
 PERCENT, DECIMALS = 100, 2
+LEVEL = 0.95  # of intervals; models whose corrected p is below 1 - LEVEL are told apart
+SAME = "not told apart"
 
 
 def score(
     predictions: pd.DataFrame,
     subsets: Mapping[str, Sequence[str]],
     scheme: Scheme,
-    constants: np.ndarray,
     variant: str = "cmc",
 ) -> dict:
     """Metrics of one seed: the multimodal model, each unimodal one and the majority class, on every subset.
@@ -31,14 +33,13 @@ def score(
     ----------
     predictions : DataFrame
         One row a test clip: clip_id, class (from 0), logits_{class}, router_{modality} (sum 1) and
-        pretrain_{modality}_{class} of the modalities in use; fold, of a data set in folds.
+        pretrain_{modality}_{class} of the modalities in use; majority_side and majority, what the majority
+        baseline says (see `constant`); fold, of a data set in folds.
     subsets : mapping of str to clip ids
         msc and msi. Where neither holds a clip (no unimodal labels), both are left out of the result; where
         one does, the other stays with n = 0 and NaN metrics.
     scheme : Scheme
         Of the labels.
-    constants : (2,) or (clips, 2) int
-        What the majority baseline says, of all clips or of each (see `constant`).
     variant : str
         Name of the multimodal model.
 
@@ -57,22 +58,19 @@ def score(
     if variant in BASELINES:
         raise ValueError(f"a variant can't be called {variant!r}: that is a baseline's name")
     labels = predictions["class"].to_numpy()
-    rows = _rows(predictions["clip_id"], subsets)
+    parts = rows(predictions["clip_id"], subsets)
     folds = predictions["fold"].to_numpy() if "fold" in predictions else np.array([])
     by_fold = {str(fold): folds == fold for fold in np.unique(folds)}
-    logits = model_logits(predictions, variant, scheme)
-    said = np.broadcast_to(constants, (len(labels), 2))
+    said = said_by(predictions, variant, scheme)
 
-    def of(parts: Mapping[str, np.ndarray]) -> dict[str, dict]:
-        found = {
-            model: {name: evaluate(own[chosen], labels[chosen], scheme) for name, chosen in parts.items()}
-            for model, own in logits.items()
+    def of(chosen: Mapping[str, np.ndarray]) -> dict[str, dict]:
+        return {
+            model: {name: metrics.score(own[part], labels[part], scheme) for name, part in chosen.items()}
+            for model, own in said.items()
         }
-        constant = {name: majority(labels[chosen], scheme, said[chosen]) for name, chosen in parts.items()}
-        return found | {"majority": constant}
 
     weights = {modality: float(predictions[f"router_{modality}"].mean()) for modality in routed(predictions)}
-    return {"models": of(rows), "router_weights": weights} | ({"folds": of(by_fold)} if by_fold else {})
+    return {"models": of(parts), "router_weights": weights} | ({"folds": of(by_fold)} if by_fold else {})
 
 
 def routed(predictions: pd.DataFrame) -> list[str]:
@@ -91,11 +89,23 @@ def model_logits(predictions: pd.DataFrame, variant: str, scheme: Scheme) -> dic
     }
 
 
+def said_by(predictions: pd.DataFrame, variant: str, scheme: Scheme) -> dict[str, np.ndarray]:
+    """What each model says of each clip, (clips, 2) int, see `cmc.metrics.answers`: the multimodal model, each
+    unimodal one that `predictions` holds, and the majority class."""
+    found = {}
+    for model, logits in model_logits(predictions, variant, scheme).items():
+        wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if wrong.size:
+            raise ValueError(f"{model}: logits of row {wrong[0]} are not finite: {logits[wrong[0]].tolist()}")
+        found[model] = metrics.answers(logits, scheme)
+    return found | {"majority": predictions[list(MAJORITY)].to_numpy()}
+
+
 def constant(train_classes: np.ndarray, scheme: Scheme) -> np.ndarray:
     """What a constant prediction learned from the training labels alone says, (2,) int.
 
-    Of polarity, for two-class metrics the more frequent side of the training labels under `has0` (negative or
-    positive), and for three-class ones the most frequent class. The two can contradict (30 % negative, 30 %
+    Of polarity, for two-class metrics the more frequent side of the training labels under `has0` (0 or 1), and for
+    three-class ones the most frequent class. The two can contradict (30 % negative, 30 %
     neutral, 40 % positive), which is why no single vector of logits serves both. Of emotions by name both are the
     most frequent class. A tie goes to the lower class.
 
@@ -109,15 +119,7 @@ def constant(train_classes: np.ndarray, scheme: Scheme) -> np.ndarray:
     most = np.bincount(train_classes).argmax()
     if not scheme.polar:
         return np.array([most, most])
-    side = np.bincount(binary(train_classes, scheme.has0)).argmax()  # type: ignore[arg-type]
-    return np.array([(NEGATIVE, POSITIVE)[side], most])
-
-
-def majority(labels: np.ndarray, scheme: Scheme, constants: np.ndarray) -> dict[str, float]:
-    """Metrics of constant predictions (clips, 2), as `constant` gives them of each clip's training split."""
-    one_hot = np.eye(len(scheme.classes))
-    two, whole = (evaluate(one_hot[said], labels, scheme) for said in np.reshape(constants, (-1, 2)).T)
-    return whole | {name: two[name] for name in TWO_CLASS if name in two}
+    return np.array([np.bincount(binary(train_classes, scheme.has0)).argmax(), most])  # type: ignore[arg-type]
 
 
 def published_values() -> pd.DataFrame:
@@ -125,24 +127,32 @@ def published_values() -> pd.DataFrame:
     return pd.read_csv(Path(__file__).with_name("published.csv"))
 
 
-def table(metrics: Sequence[Mapping], published: pd.DataFrame) -> pd.DataFrame:
+def table(
+    scores: Sequence[Mapping],
+    published: pd.DataFrame,
+    intervals: pd.DataFrame | None = None,
+    compared: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Mean and spread over seeds, one row a model and subset.
 
     Parameters
     ----------
-    metrics : sequence of dict
+    scores : sequence of dict
         One per variant and seed: dataset, variant, seed, classes, has0, models (see `score`).
     published : DataFrame
         See `published_values`.
+    intervals, compared : DataFrame, optional
+        See `cmc.evaluation.statistics.of_table`.
 
     Returns
     -------
     DataFrame
         model, subset, n (clips), seeds, then {metric}_mean and {metric}_std (sample standard deviation, NaN
-        for one seed; metrics see `cmc.metrics.names`) and, of polarity, published_acc2, published_f1, all in
-        percent with two decimals; NaN for less than `FEWEST_CLIPS` clips, of which each is worth more than ten
-        points. Rows: variants as
-        they first come, text, audio, vision, majority; within each test, msc, msi. Baselines are those
+        for one seed; metrics see `cmc.metrics.names`), {metric}_low and {metric}_high where there are intervals;
+        of the headline metric, where models are compared, difference to the first variant and p (corrected); of
+        polarity, published_acc2, published_f1. All but p in percent with two decimals; NaN for less than
+        `FEWEST_CLIPS` clips, of which each is worth more than ten points. Rows: variants as they first come,
+        text, audio, vision, majority; within each test, msc, msi. Baselines are those
         of the first variant, since each variant may pretrain its own.
 
     Raises
@@ -151,19 +161,27 @@ def table(metrics: Sequence[Mapping], published: pd.DataFrame) -> pd.DataFrame:
         If there are no metrics, they are of several data sets or label schemes, a variant has a seed twice,
         or its seeds differ in their number of clips.
     """
-    runs, scheme = _runs(metrics, "models"), Scheme.of(metrics[0])
-    groups = _wanted(runs)
-    dataset = metrics[0]["dataset"]
-    return pd.DataFrame(
-        _row(groups[model, subset], names(scheme))
-        | (_published(published, dataset, model, subset) if scheme.polar else {})
-        for model in _order(runs)
-        for subset in TEST_SUBSETS
-        if (model, subset) in groups
-    )
+    runs, scheme = _runs(scores, "models"), Scheme.of(scores[0])
+    groups, wanted = _wanted(runs), names(scheme)
+    bounds = {} if intervals is None else intervals.set_index(["model", "subset", "metric"]).to_dict("index")
+    tests = {} if compared is None else compared.set_index(["model", "subset"]).to_dict("index")
+    rows = []
+    for model, subset in product(_order(runs), TEST_SUBSETS):
+        if (model, subset) not in groups:
+            continue
+        row = _row(groups[model, subset], wanted)
+        if bounds:
+            row = _bounded(row, bounds, wanted)
+        if compared is not None:
+            own = tests.get((model, subset), {})
+            row |= {"difference": own.get("difference", np.nan), "p": own.get("p_holm", np.nan)}
+        if scheme.polar:
+            row |= _published(published, scores[0]["dataset"], model, subset)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def by_fold(metrics: Sequence[Mapping]) -> pd.DataFrame:
+def by_fold(scores: Sequence[Mapping]) -> pd.DataFrame:
     """The same of each fold, of a data set in folds, and the mean over the folds as such corpora are reported.
 
     Returns
@@ -172,7 +190,7 @@ def by_fold(metrics: Sequence[Mapping]) -> pd.DataFrame:
         model, subset (fold1, fold2, ...; folds), n (clips), seeds, {metric}_mean, {metric}_std. Of the row
         `folds`, mean and sample standard deviation are over the folds' means.
     """
-    runs, wanted = _runs(metrics, "folds"), names(Scheme.of(metrics[0]))
+    runs, wanted = _runs(scores, "folds"), names(Scheme.of(scores[0]))
     groups = _wanted(runs)
     rows = []
     for model in _order(runs):
@@ -214,9 +232,22 @@ def cells(results: pd.DataFrame) -> pd.DataFrame:
         if name == next(iter(there)):
             few = results["n"] < FEWEST_CLIPS
             shown[heading] = np.where(few, f"n < {FEWEST_CLIPS}", shown[heading])
+            if f"{name}_low" in results:
+                ends = zip(results[f"{name}_low"], results[f"{name}_high"], strict=True)
+                shown["95 %"] = [f"{low:.1f} to {high:.1f}" if low == low else ABSENT for low, high in ends]
+            if "p" in results:
+                told = zip(results["difference"], results["p"], strict=True)
+                shown[f"vs {results['model'].iloc[0]}"] = [verdict(*one) for one in told]
         if name in PUBLISHED_METRICS and results[f"published_{name}"].notna().any():
             shown[f"{heading} published"] = results[f"published_{name}"].map(_number)
     return pd.DataFrame(shown)
+
+
+def verdict(difference: float, p: float) -> str:
+    """Whether a model is worse or better than the first one, by its difference and corrected p."""
+    if np.isnan(p):
+        return ""
+    return SAME if p >= 1 - LEVEL else "worse" if difference < 0 else "better"
 
 
 def show(results: pd.DataFrame) -> str:
@@ -237,7 +268,7 @@ def write(results: pd.DataFrame, path: Path | str) -> None:
         results.to_csv(partial, index=False, float_format="%.2f", lineterminator="\n")
 
 
-def _rows(clips: pd.Series, subsets: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+def rows(clips: pd.Series, subsets: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
     """Boolean rows (clips,) of each subset, the whole test split first."""
     if clips.duplicated().any():
         raise ValueError(f"clip {clips[clips.duplicated()].iloc[0]!r} has more than one prediction")
@@ -266,18 +297,18 @@ def _wanted(runs: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     return dict(iter(wanted.groupby(["model", "subset"])))
 
 
-def _runs(metrics: Sequence[Mapping], part: str) -> pd.DataFrame:
+def _runs(scores: Sequence[Mapping], part: str) -> pd.DataFrame:
     """One row a run, model and subset of `part`, models or folds; checked."""
-    if not metrics:
+    if not scores:
         raise ValueError("a table needs the metrics of at least one seed")
-    if len(kinds := {(run["dataset"], Scheme.of(run)) for run in metrics}) > 1:
+    if len(kinds := {(run["dataset"], Scheme.of(run)) for run in scores}) > 1:
         raise ValueError(f"one table holds one data set and one label scheme; got {sorted(map(str, kinds))}")
-    keys = [(run["variant"], run["seed"]) for run in metrics]
+    keys = [(run["variant"], run["seed"]) for run in scores]
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise ValueError(f"variant {twice[0][0]!r} has seed {twice[0][1]} more than once")
     return pd.DataFrame(
         {"variant": run["variant"], "model": model, "subset": subset, **values}
-        for run in metrics
+        for run in scores
         for model, by_subset in run[part].items()
         for subset, values in by_subset.items()
     )
@@ -296,6 +327,20 @@ def _row(runs: pd.DataFrame, wanted: Sequence[str]) -> dict:
         row[f"{name}_mean"] = round(float(percent[name].mean()), DECIMALS)
         row[f"{name}_std"] = round(float(percent[name].std(ddof=1)), DECIMALS)
     return row
+
+
+def _bounded(row: dict, bounds: Mapping[tuple, Mapping[str, float]], wanted: Sequence[str]) -> dict:
+    """The same row with the interval of each metric behind it; none of too few clips."""
+    found = {}
+    for key, value in row.items():
+        found[key] = value
+        name = key.removesuffix("_std")
+        if key.endswith("_std") and name in wanted:
+            own = bounds[row["model"], row["subset"], name]
+            for side in ("low", "high"):
+                known = row["n"] >= FEWEST_CLIPS
+                found[f"{name}_{side}"] = round(own[side], DECIMALS) if known else np.nan
+    return found
 
 
 def _published(published: pd.DataFrame, dataset: str, model: str, subset: str) -> dict[str, float]:

@@ -24,6 +24,7 @@ SILENT_CLIPS = 0.01  # from this share of the clips on
 FACE_CLIPS = 0.05
 UNKNOWN = 0.02  # share of the tokens that the text encoder does not know; a right one has next to none
 TEST_CLIPS = 30  # of fewer, an accuracy of 80 % may as well be one of 60 %
+CLUSTERS = 15  # speakers or source videos; of fewer, a bootstrap over them is too sure of itself
 SHOWN = 5  # names in a warning
 
 
@@ -87,7 +88,7 @@ def of_models(metrics: Sequence[Mapping], predictions: Sequence[pd.DataFrame]) -
     """
     clips = metrics[0]["models"][metrics[0]["variant"]]["test"]["n"]
     judged = [*chance(metrics), *never_predicted(metrics, predictions)] if clips >= FEWEST_CLIPS else []
-    return [*small_subsets(metrics), *judged, *signs(metrics)]
+    return [*small_subsets(metrics), *few_clusters(predictions), *judged, *signs(metrics)]
 
 
 # ------------------------------------------------------------------------------------------ data
@@ -215,6 +216,15 @@ def small_subsets(metrics: Sequence[Mapping]) -> Iterator[Warned]:
             advice = "Its percentages are not shown: each clip is worth more than ten points"
             text = f"Only {scores['n']} clips in {subset.upper()}"
             yield Warned(subset, text, scores["n"], FEWEST_CLIPS, advice)
+
+
+def few_clusters(predictions: Sequence[pd.DataFrame]) -> Iterator[Warned]:
+    count = predictions[0]["cluster"].nunique()
+    if count < CLUSTERS:
+        advice = "Intervals and tests draw these; of so few, intervals are too narrow"
+        yield Warned(
+            "test", f"Test clips are of only {count} speakers or source videos", count, CLUSTERS, advice
+        )
 
 
 def chance(metrics: Sequence[Mapping]) -> Iterator[Warned]:

@@ -10,7 +10,7 @@ from cmc.planning.config import PlanError, merged, nested
 from cmc.planning.data import Data
 from cmc.planning.grid import STAGE2_MODEL, TUNED, Grid, of_stage1, variant_pattern
 
-TABLE = "table"  # the headline one
+TABLE, ABLATION = "table", "ablation"  # the headline one; what each part of the method is worth
 
 
 class Variants:
@@ -90,6 +90,11 @@ class Variants:
         if self._data.annotated(dataset):
             return list(variants)
         return [variant for variant in variants if not self.needs_annotation(dataset, variant)]
+
+    def compared(self, dataset: str) -> list[str]:
+        """The variants that the main one is tested against: all of the headline table and the ablations."""
+        known = (table for table in (TABLE, ABLATION) if table in self._config["tables"])
+        return list(dict.fromkeys(variant for table in known for variant in self.of_table(dataset, table)))
 
     def of_folds(self, dataset: str) -> list[str]:
         """The variants whose folds are shown: those of the headline table; PlanError if there are no folds."""

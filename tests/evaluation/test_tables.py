@@ -7,16 +7,17 @@ import pytest
 from cmc import MODALITIES
 from cmc.evaluation import tables
 from cmc.labels import CLASSES, Scheme
-from cmc.metrics import METRICS, evaluate
+from cmc.metrics import METRICS, evaluate, score
 
 HAS0 = "nonpositive_positive"
 SCHEME = Scheme(has0=HAS0)
 NO_PUBLISHED = pd.DataFrame(columns=["dataset", "model", "subset", "metric", "value", "source"])
 
 
-def predictions(classes, said, pretrained=None):
+def predictions(classes, said, pretrained=None, train=(0, 0)):
     """Fused logits that say `said`, unimodal ones (one list a modality) that say `pretrained`."""
     frame = pd.DataFrame({"clip_id": [f"c{i}" for i in range(len(classes))], "class": classes})
+    frame[list(tables.MAJORITY)] = tables.constant(train, SCHEME)
     frame[[f"logits_{name}" for name in CLASSES]] = np.eye(3)[said]
     for modality, answers in zip(MODALITIES, pretrained or [], strict=False):
         frame[[f"pretrain_{modality}_{name}" for name in CLASSES]] = np.eye(3)[answers]
@@ -50,10 +51,9 @@ def test_each_model_is_scored_by_its_own_logits_on_each_subset():
     classes = [0, 1, 2, 2]
     answers = [[0, 0, 0, 0], [2, 2, 2, 2], [0, 1, 2, 0]]
     result = tables.score(
-        predictions(classes, [0, 1, 2, 2], answers),
+        predictions(classes, [0, 1, 2, 2], answers, train=[0, 0, 2]),
         {"msc": ["c0", "c2"], "msi": ["c1", "c3"]},
         SCHEME,
-        tables.constant([0, 0, 2], SCHEME),
     )
     accuracy = {
         model: [by_subset[subset]["acc3"] for subset in ("test", "msc", "msi")]
@@ -72,37 +72,35 @@ def test_each_model_is_scored_by_its_own_logits_on_each_subset():
 
 def test_without_unimodal_labels_there_is_the_test_split_alone():
     for absent in ({}, {"msc": [], "msi": []}):
-        models = tables.score(predictions([0, 2], [0, 2]), absent, SCHEME, [0, 0])["models"]
+        models = tables.score(predictions([0, 2], [0, 2]), absent, SCHEME)["models"]
         assert {tuple(by_subset) for by_subset in models.values()} == {("test",)}
 
 
 def test_a_subset_that_happens_to_be_empty_stays_as_nan():
-    scores = tables.score(predictions([0, 2], [0, 2]), {"msc": ["c0", "c1"], "msi": []}, SCHEME, [0, 0])
+    scores = tables.score(predictions([0, 2], [0, 2]), {"msc": ["c0", "c1"], "msi": []}, SCHEME)
     assert scores["models"]["cmc"]["msi"]["n"] == 0
     assert np.isnan(scores["models"]["cmc"]["msi"]["acc2"])
 
 
 def test_a_variant_without_pretraining_has_no_unimodal_rows():
-    scores = tables.score(predictions([0, 2], [0, 2]), {}, SCHEME, [0, 0], variant="no_pretraining")
+    scores = tables.score(predictions([0, 2], [0, 2]), {}, SCHEME, variant="no_pretraining")
     assert list(scores["models"]) == ["no_pretraining", "majority"]
 
 
 def test_scores_survive_json():
     answers = [[0, 2], [2, 0], [1, 1]]
-    scores = tables.score(
-        predictions([0, 2], [0, 2], answers), {"msc": ["c0"], "msi": ["c1"]}, SCHEME, [0, 0]
-    )
+    scores = tables.score(predictions([0, 2], [0, 2], answers), {"msc": ["c0"], "msi": ["c1"]}, SCHEME)
     assert json.loads(json.dumps(scores)) == scores
 
 
 def test_score_refuses_what_it_cannot_place():
     frame = predictions([0, 2], [0, 2])
     with pytest.raises(ValueError, match=r"'c9' of subset msi.*1 such"):
-        tables.score(frame, {"msc": ["c0"], "msi": ["c9"]}, SCHEME, [0, 0])
+        tables.score(frame, {"msc": ["c0"], "msi": ["c9"]}, SCHEME)
     with pytest.raises(ValueError, match="'c0' has more than one"):
-        tables.score(pd.concat([frame, frame]), {}, SCHEME, [0, 0])
+        tables.score(pd.concat([frame, frame]), {}, SCHEME)
     with pytest.raises(ValueError, match="'text'"):
-        tables.score(frame, {}, SCHEME, [0, 0], variant="text")
+        tables.score(frame, {}, SCHEME, variant="text")
     with pytest.raises(ValueError, match="training split is empty"):
         tables.constant([], SCHEME)
 
@@ -112,7 +110,7 @@ def test_score_refuses_what_it_cannot_place():
 
 def constantly(labels, scheme, train):
     """Metrics of what the training classes make one always say."""
-    return tables.majority(labels, scheme, np.tile(tables.constant(train, scheme), (len(labels), 1)))
+    return score(np.tile(tables.constant(train, scheme), (len(labels), 1)), labels, scheme)
 
 
 def test_the_majority_side_and_the_majority_class_may_contradict():
@@ -296,7 +294,8 @@ def folded(seed, variant="cmc"):
         {"clip_id": [f"c{i}" for i in range(30)], "class": classes, "fold": fold, "router_text": 1.0}
     )
     frame[[f"logits_{name}" for name in EMOTIONS.classes]] = np.eye(3)[said]
-    scores = tables.score(frame, {}, EMOTIONS, tables.constant(classes, EMOTIONS), variant)
+    frame[list(tables.MAJORITY)] = tables.constant(classes, EMOTIONS)
+    scores = tables.score(frame, {}, EMOTIONS, variant)
     return {"dataset": "x", "variant": variant, "seed": seed, **EMOTIONS.facts, **scores}
 
 
@@ -322,5 +321,12 @@ def test_each_fold_and_their_mean():
 
 
 def test_the_most_frequent_emotion_is_learned_from_each_folds_training_clips():
-    said = np.repeat([[1, 1], [0, 0]], 2, axis=0)
-    assert tables.majority(np.array([1, 1, 0, 2]), EMOTIONS, said)["wa"] == 0.75
+    frame = predictions([1, 1, 0, 2], [0, 0, 0, 0]).assign(fold=[1, 1, 2, 2])
+    frame.columns = [
+        name.replace("negative", "angry").replace("neutral", "happy").replace("positive", "sad")
+        for name in frame
+    ]
+    frame[list(tables.MAJORITY)] = np.repeat([[1, 1], [0, 0]], 2, axis=0)
+    scores = tables.score(frame, {}, EMOTIONS)
+    assert scores["models"]["majority"]["test"]["wa"] == 0.75
+    assert [scores["folds"]["majority"][fold]["wa"] for fold in ("1", "2")] == [1, 0.5]

@@ -135,12 +135,12 @@ def run(acc2=0.8, n=40, msi=20, worrying=False):
     return {"variant": "cmc", "models": models, "signatures": [sign], **POLARITY.facts}
 
 
-def predictions(said=(0, 1, 2), classes=(0, 1, 2), times=4):
+def predictions(said=(0, 1, 2), classes=(0, 1, 2), times=5):
     """Of three clips, as many times."""
     table = pd.DataFrame({"clip_id": list("abc"), "class": classes})
     for number, name in enumerate(CLASSES):
         table[f"logits_{name}"] = [float(one == number) for one in said]
-    return pd.concat([table] * times, ignore_index=True)
+    return pd.concat([table] * times, ignore_index=True).assign(cluster=lambda own: own.index + 100)
 
 
 def test_a_good_model_gets_none():
@@ -161,6 +161,11 @@ def test_models(metrics, said, told):
     assert found.what == told and found.advice
 
 
+def test_few_speakers_make_intervals_too_narrow():
+    [found] = warnings.of_models([run()], [predictions().assign(cluster=list("abcde") * 3)])
+    assert found.what == "Test clips are of only 5 speakers or source videos" and "too narrow" in found.advice
+
+
 def test_a_class_that_the_test_lacks_need_not_be_said():
     assert warnings.of_models([run()], [predictions((0, 0, 2), classes=(0, 0, 2))]) == []
 
@@ -168,8 +173,8 @@ def test_a_class_that_the_test_lacks_need_not_be_said():
 def test_of_few_clips_no_class_is_missed():
     few = run(n=9)
     del few["models"]["cmc"]["msc"], few["models"]["cmc"]["msi"]  # as without unimodal labels
-    assert warnings.of_models([few], [predictions((0, 2, 2), times=3)]) == []
-    assert warnings.of_models([run()], [predictions((0, 2, 2), times=4)])
+    assert warnings.of_models([few], [predictions((0, 2, 2), times=5)]) == []
+    assert warnings.of_models([run()], [predictions((0, 2, 2), times=5)])
 
 
 def test_ids_that_would_command_a_terminal_are_escaped():

@@ -121,6 +121,12 @@ rule table:
             variant=variants.of_table(w.dataset, w.table),
             seed=SEEDS,
         ),
+        predictions=lambda w: expand(
+            "results/{{dataset}}/{variant}/seed{seed}/predictions.csv",
+            variant=variants.of_table(w.dataset, w.table),
+            seed=SEEDS,
+        ),
+        subsets="results/{dataset}/subsets.csv",
         published=str(PACKAGE / "evaluation/published.csv"),
     output:
         report(
@@ -132,10 +138,41 @@ rule table:
         "results/{dataset}/logs/{table}.log",
     localrule: True
     params:
-        code=code("evaluation/tables"),
+        code=code("evaluation/statistics"),
         variants=lambda w: variants.of_table(w.dataset, w.table),
+        resampling=config["statistics"],
     script:
         "../scripts/table.py"
+
+
+rule significance:
+    input:
+        metrics=lambda w: expand(
+            "results/{{dataset}}/{variant}/seed{seed}/metrics.json",
+            variant=variants.compared(w.dataset),
+            seed=SEEDS,
+        ),
+        predictions=lambda w: expand(
+            "results/{{dataset}}/{variant}/seed{seed}/predictions.csv",
+            variant=variants.compared(w.dataset),
+            seed=SEEDS,
+        ),
+        subsets="results/{dataset}/subsets.csv",
+    output:
+        report(
+            "results/{dataset}/significance.csv",
+            caption="../report/table.rst",
+            category="{dataset}",
+        ),
+    log:
+        "results/{dataset}/logs/significance.log",
+    localrule: True
+    params:
+        code=code("evaluation/statistics"),
+        variants=lambda w: variants.compared(w.dataset),
+        resampling=config["statistics"],
+    script:
+        "../scripts/significance.py"
 
 
 rule folds:

@@ -6,11 +6,14 @@ import job
 
 job.start(snakemake)
 
-from cmc.evaluation import tables, warnings
+from cmc.evaluation import statistics, tables, warnings
 
-metrics = [json.loads(Path(path).read_text()) for path in snakemake.input.metrics]
-result = tables.table(metrics, tables.published_values())
+source, params = snakemake.input, snakemake.params
+scores = [json.loads(Path(path).read_text()) for path in source.metrics]
+predictions = statistics.read(source.predictions, scores)
+tested = statistics.of_table(predictions, scores, source.subsets, **params.resampling)
+result = tables.table(scores, tables.published_values(), *tested)
 tables.write(result, snakemake.output[0])
 print(tables.show(result))
-print(warnings.show(warnings.read(snakemake.input.warnings)))
+print(warnings.show(warnings.read(source.warnings)))
 sys.stdout.flush()

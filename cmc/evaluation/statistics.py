@@ -1,0 +1,305 @@
+"""How sure a number is: intervals over clips and seeds, and whether two models can be told apart.
+
+Clips of one source video are not independent. A resample draws source videos (speakers, where the label file names
+them) with all their clips, and seeds, both with replacement; all models are scored on the same ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+from scipy.stats import binomtest
+
+from cmc import files
+from cmc.corpus import consistency
+from cmc.evaluation import tables
+from cmc.evaluation.tables import LEVEL, PERCENT
+from cmc.labels import Scheme
+from cmc.metrics import FEWEST_CLIPS, headline, weighted
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the models of a table say of the same clips.
+
+    Attributes
+    ----------
+    labels : (clips,) int
+        Classes.
+    clusters : (clips,) str
+        Speaker or source video.
+    subsets : dict
+        test, msc, msi -> which clips (clips,) are in it.
+    said : dict
+        Model -> (seeds, clips, 2) int, see `cmc.metrics.answers`.
+    together : dict
+        Model -> (clips,) int: the class that its seeds say together, by the mean of their probabilities.
+    """
+
+    labels: np.ndarray
+    clusters: np.ndarray
+    subsets: Mapping[str, np.ndarray]
+    said: Mapping[str, np.ndarray]
+    together: Mapping[str, np.ndarray]
+
+
+def gather(
+    predictions: Mapping[str, Sequence[pd.DataFrame]],
+    subsets: Mapping[str, Sequence[str]],
+    scheme: Scheme,
+) -> Answers:
+    """The answers of all models of a table.
+
+    Parameters
+    ----------
+    predictions : mapping
+        Variant -> its predictions, one a seed; the first one's unimodal models and majority are the table's.
+    subsets : mapping
+        See `cmc.corpus.consistency.read`.
+    scheme : Scheme
+
+    Raises
+    ------
+    ValueError
+        If two predictions are of other clips.
+    """
+    first = next(iter(predictions.values()))[0]
+    clips = first["clip_id"]
+    said: dict[str, list[np.ndarray]] = {}
+    chances: dict[str, list[np.ndarray]] = {}
+    for place, (variant, seeds) in enumerate(predictions.items()):
+        for own in seeds:
+            if own["clip_id"].tolist() != clips.tolist():
+                raise ValueError(f"the predictions of {variant} are of other clips than the first ones")
+            for model, answers in tables.said_by(own, variant, scheme).items():
+                if model == variant or place == 0:
+                    said.setdefault(model, []).append(answers)
+            for model, logits in tables.model_logits(own, variant, scheme).items():
+                if model == variant or place == 0:
+                    chances.setdefault(model, []).append(softmax(logits, axis=1))
+    together = {model: np.mean(own, axis=0).argmax(axis=1) for model, own in chances.items()}
+    together["majority"] = said["majority"][0][:, 1]
+    return Answers(
+        first["class"].to_numpy(),
+        first["cluster"].to_numpy(),
+        tables.rows(clips, subsets),
+        {model: np.stack(said[model]) for model in (*predictions, *tables.BASELINES) if model in said},
+        together,
+    )
+
+
+def resampled(
+    answers: Answers, scheme: Scheme, resamples: int, seed: int
+) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """Scores of each model and subset on resamples of clusters and seeds.
+
+    Returns
+    -------
+    dict
+        (model, subset) -> metric -> (resamples,) float, the mean over the drawn seeds. Of one resample, all models
+        have the same clips, and those with as many seeds the same seeds.
+    """
+    rng = np.random.default_rng(seed)
+    weights = drawn(answers.clusters, resamples, rng)
+    counts = sorted({len(own) for own in answers.said.values()})
+    seeds = {count: rng.multinomial(count, [1 / count] * count, size=resamples) / count for count in counts}
+    found = {}
+    for (model, said), (subset, chosen) in product(answers.said.items(), answers.subsets.items()):
+        by_seed = [weighted(one[chosen], answers.labels[chosen], weights[:, chosen], scheme) for one in said]
+        shares = seeds[len(said)]
+        found[model, subset] = {
+            metric: (np.stack([scores[metric] for scores in by_seed], axis=1) * shares).sum(axis=1)
+            for metric in by_seed[0]
+        }
+    return found
+
+
+def drawn(clusters: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each clip is drawn, (resamples, clips): with its cluster, clusters with replacement."""
+    names, places = np.unique(clusters, return_inverse=True)
+    return rng.multinomial(len(names), [1 / len(names)] * len(names), size=resamples)[:, places]
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The middle `LEVEL` of the resamples; NaN where nothing is known."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return float(low), float(high)
+
+
+def intervals(scores: Mapping[tuple[str, str], Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    """The interval of each metric, in percent: model, subset, metric, low, high."""
+    return pd.DataFrame(
+        {"model": model, "subset": subset, "metric": metric, "low": PERCENT * low, "high": PERCENT * high}
+        for (model, subset), own in scores.items()
+        for metric, values in own.items()
+        for low, high in [interval(values)]
+    )
+
+
+def p_value(differences: np.ndarray) -> float:
+    """How likely a difference as large is if there is none: two-sided, by the share of resamples beyond 0."""
+    known = differences[np.isfinite(differences)]
+    below, above = ((1 + (known * sign >= 0).sum()) / (1 + len(known)) for sign in (-1, 1))
+    return float(min(1.0, 2 * min(below, above)))
+
+
+def mcnemar(reference: np.ndarray, other: np.ndarray) -> tuple[int, int, float]:
+    """McNemar's exact test of two models on the same clips, (n,) bool each: whether it is right.
+
+    Returns
+    -------
+    int, int, float
+        Clips that the reference alone has right, that the other alone has right; two-sided p.
+    """
+    first, second = int((reference & ~other).sum()), int((other & ~reference).sum())
+    p = binomtest(first, first + second).pvalue if first + second else 1.0
+    return first, second, float(p)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p values corrected for how many they are, (n,): Holm 1979."""
+    order, count = np.argsort(p, kind="stable"), len(p)
+    steps = np.maximum.accumulate(p[order] * (count - np.arange(count)))
+    corrected = np.empty(count)
+    corrected[order] = np.minimum(steps, 1)
+    return corrected
+
+
+def compare(
+    answers: Answers,
+    scores: Mapping[tuple[str, str], Mapping[str, np.ndarray]],
+    means: Mapping[tuple[str, str], float],
+    scheme: Scheme,
+) -> pd.DataFrame:
+    """Each model against the first one, by the headline metric.
+
+    Parameters
+    ----------
+    answers, scores
+        See `gather` and `resampled`.
+    means : mapping
+        (model, subset) -> the metric itself, percent.
+    scheme : Scheme
+
+    Returns
+    -------
+    DataFrame
+        model, reference, subset, n, metric; difference of the means (model less reference), its interval low, high
+        in points; p by the resamples, p_holm corrected for the models compared on the subset; right by the
+        reference alone, by the model alone, and McNemar's p, of what each model's seeds say together; apart:
+        whether p_holm is below 0.05. No row of subsets of less than `FEWEST_CLIPS` clips.
+    """
+    reference, *others = answers.said
+    metric = headline(scheme)
+    parts = []
+    for subset, chosen in answers.subsets.items():
+        if chosen.sum() < FEWEST_CLIPS:
+            continue
+        rows = []
+        for model in others:
+            differences = PERCENT * (scores[model, subset][metric] - scores[reference, subset][metric])
+            low, high = interval(differences)
+            right = [answers.together[name][chosen] == answers.labels[chosen] for name in (reference, model)]
+            alone, other, p = mcnemar(*right)
+            rows.append(
+                {
+                    "model": model,
+                    "reference": reference,
+                    "subset": subset,
+                    "n": int(chosen.sum()),
+                    "metric": metric,
+                    "difference": means[model, subset] - means[reference, subset],
+                    "low": low,
+                    "high": high,
+                    "p": p_value(differences),
+                    "reference_alone_right": alone,
+                    "model_alone_right": other,
+                    "mcnemar_p": p,
+                }
+            )
+        if rows:
+            own = pd.DataFrame(rows)
+            own.insert(own.columns.get_loc("p") + 1, "p_holm", holm(own["p"].to_numpy()))
+            parts.append(own.assign(apart=own["p_holm"] < 1 - LEVEL))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def read(paths: Sequence[str | Path], runs: Sequence[Mapping]) -> dict[str, list[pd.DataFrame]]:
+    """Predictions by variant, one a seed; `runs` are the metrics of the same runs in the same order."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for path, run in zip(paths, runs, strict=True):
+        text = {"clip_id": str, "cluster": str}
+        found.setdefault(run["variant"], []).append(pd.read_csv(path, dtype=text, keep_default_na=False))
+    return found
+
+
+def write(compared: pd.DataFrame, path: str | Path) -> None:
+    """Write what `compare` gives as CSV."""
+    digits = dict.fromkeys(("difference", "low", "high"), 2) | dict.fromkeys(("p", "p_holm", "mcnemar_p"), 4)
+    with files.whole(path) as partial:
+        compared.round(digits).to_csv(partial, index=False, lineterminator="\n")
+
+
+COLUMNS = [
+    "model",
+    "reference",
+    "subset",
+    "n",
+    "metric",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "reference_alone_right",
+    "model_alone_right",
+    "mcnemar_p",
+    "apart",
+]
+
+
+def of_table(
+    predictions: Mapping[str, Sequence[pd.DataFrame]],
+    runs: Sequence[Mapping],
+    subsets: str | Path,
+    resamples: int,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Intervals and comparisons of a table's models; see `intervals` and `compare`.
+
+    Parameters
+    ----------
+    predictions : mapping
+        Variant -> predictions, one a seed.
+    runs : sequence of mapping
+        Metrics of all variants and seeds, see `cmc.evaluation.evaluate.run`.
+    subsets : path
+        The consistency subsets.
+    resamples, seed : int
+    """
+    scheme = Scheme.of(runs[0])
+    answers = gather(predictions, consistency.read(subsets), scheme)
+    scores = resampled(answers, scheme, resamples, seed)
+    metric, reference = headline(scheme), next(iter(predictions))
+    means = {
+        (model, subset): PERCENT
+        * float(
+            np.mean(
+                [
+                    run["models"][model][subset][metric]
+                    for run in runs
+                    if run["variant"] == (model if model in predictions else reference)
+                ]
+            )
+        )
+        for model in answers.said
+        for subset in answers.subsets
+    }
+    return intervals(scores), compare(answers, scores, means, scheme)
