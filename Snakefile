@@ -26,6 +26,7 @@ include: "workflow/rules/features.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/tuning.smk"
 include: "workflow/rules/results.smk"
+include: "workflow/rules/experiments.smk"
 include: "workflow/rules/prediction.smk"
 include: "workflow/rules/targets.smk"
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from cmc import files
 from cmc.corpus import consistency
+from cmc.corpus.consistency import UNIMODAL
 from cmc.evaluation import signatures, tables
-from cmc.labels import Scheme
+from cmc.labels import Scheme, given
 from cmc.training import checkpoint, dataset
 from cmc.training.dataset import Split
 from cmc.training.trained import TrainedModel
@@ -22,13 +24,14 @@ def run(
     finetuned: Sequence[str | Path],
     subsets: str | Path,
     predictions_out: str | Path,
+    validation_out: str | Path,
     metrics_out: str | Path,
     *,
     name: str,
     variant: str,
     device: str = "cpu",
 ) -> None:
-    """Predict the test split with the models of both stages; write predictions (CSV) and metrics (JSON).
+    """Predict test and validation split with the models of both stages; write predictions (CSV), metrics (JSON).
 
     Parameters
     ----------
@@ -36,34 +39,38 @@ def run(
         Feature file, consistency subsets.
     pretrained, finetuned : sequence of path
         Checkpoints of stage 1 and 2 of the seed; of a data set in folds one for each fold, in the same order.
-    predictions_out, metrics_out : path
+    predictions_out, validation_out, metrics_out : path
+        Predictions of the test and of the validation split; metrics of the test split.
     name, variant : str
         Data set and variant, as the table calls them.
     device : str
     """
-    parts, histories, trained = [], [], []
+    parts: dict[str, list[pd.DataFrame]] = {"test": [], "valid": []}
+    histories, trained = [], []
     for before, after in zip(pretrained, finetuned, strict=True):
         model, first, second = TrainedModel.load(before, after, device)
         recipe = second["recipe"]
         scheme, fold = Scheme.of(recipe), recipe["fold"]
-        test = dataset.load(features, "test", device, recipe["mask_padding"], fold)
-        checkpoint.check_features(model.dims, test.widths, after)
         classes = dataset.load_classes(features, "train", fold)
-        own = predictions(test, model)
-        own[list(tables.MAJORITY)] = tables.constant(classes, scheme)
-        parts.append(own if fold is None else own.assign(fold=fold))
+        for split, found in parts.items():
+            clips = dataset.load(features, split, device, recipe["mask_padding"], fold)
+            checkpoint.check_features(model.dims, clips.widths, after)
+            own = predictions(clips, model)
+            own[list(tables.MAJORITY)] = tables.constant(classes, scheme)
+            found.append(own if fold is None else own.assign(fold=fold))
         histories.append(first["history"])
         trained.append(len(classes))
-    table = pd.concat(parts, ignore_index=True)
+    table, validation = (pd.concat(found, ignore_index=True) for found in parts.values())
     scores = tables.score(table, consistency.read(subsets), scheme, variant)
     scores |= {"dataset": name, "variant": variant, "seed": recipe["seed"], **scheme.facts}
     scores["signatures"] = signatures.measure(scores, variant, histories, min(trained))
-    files.write_text(predictions_out, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    for path, own in ((predictions_out, table), (validation_out, validation)):
+        files.write_text(path, own.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     files.write_text(metrics_out, json.dumps(scores, indent=1, sort_keys=True) + "\n")
 
 
 def predictions(clips: Split, model: TrainedModel) -> pd.DataFrame:
-    """One row a clip: label, class, logits of all models, router weights, prediction.
+    """One row a clip: labels, class, logits of all models, probabilities, router weights, prediction.
 
     `cluster` is the clip's speaker, or its source video if that is not known: clips of one are not independent.
     """
@@ -72,8 +79,12 @@ def predictions(clips: Split, model: TrainedModel) -> pd.DataFrame:
         "clip_id": clips.clips["clip_id"],
         "cluster": clusters(clips.clips),
         "label": clips.clips["label"],
+        **{
+            name: clips.clips[name] for name in UNIMODAL.values() if given(clips.clips[name].to_numpy()).any()
+        },
         "class": clips.classes("M").numpy(),
         **named("logits", found.logits, names),
+        **named("probability", softmax(found.logits.astype(np.float64), axis=1), names),
     }
     for modality, logits in found.experts.items():
         columns |= named(modality, logits, names)

@@ -262,10 +262,10 @@ def show(results: pd.DataFrame) -> str:
     return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True)) + "\n"
 
 
-def write(results: pd.DataFrame, path: Path | str) -> None:
-    """Write the table as CSV, two decimals, absent values empty. Replaces `path` whole or not at all."""
+def write(results: pd.DataFrame, path: Path | str, digits: int = DECIMALS) -> None:
+    """Write a table as CSV, so many decimals, absent values empty. Replaces `path` whole or not at all."""
     with files.whole(path) as partial:
-        results.to_csv(partial, index=False, float_format="%.2f", lineterminator="\n")
+        results.to_csv(partial, index=False, float_format=f"%.{digits}f", lineterminator="\n")
 
 
 def rows(clips: pd.Series, subsets: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:

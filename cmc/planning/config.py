@@ -26,6 +26,12 @@ def check(config: Mapping[str, Any]) -> None:
     mistakes = Draft202012Validator(schema()).iter_errors(config)
     refuse([told(mistake) for mistake in sorted(mistakes, key=str)])
     refuse(mistake for name, own in config["datasets"].items() for mistake in labels(f"datasets.{name}", own))
+    refuse(
+        f"cross_dataset: there is no data set {name}"
+        for pair in config["cross_dataset"]
+        for name in pair.values()
+        if name not in config["datasets"]
+    )
 
 
 def labels(place: str, own: Mapping[str, Any]) -> Iterator[str]:

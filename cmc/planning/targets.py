@@ -1,7 +1,7 @@
 """What the user asked for: the data sets among it, and targets that nothing makes."""
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 
 from cmc.planning.config import PlanError
@@ -9,11 +9,16 @@ from cmc.planning.data import DEMO
 from cmc.planning.variants import TABLE
 
 SHOWN = 3  # near names
+CROSS = "results/cross_dataset.csv"
 RESULT = re.compile(r"(?:\./)?results/(?P<dataset>[^/]+)/(?P<product>.+)")
 
 
-def datasets(targets: Iterable[str], known: Collection[str]) -> list[str]:
+def datasets(
+    targets: Iterable[str], known: Collection[str], pairs: Iterable[Mapping[str, str]] = ()
+) -> list[str]:
     """The data sets that targets are of; the demo where there is no target.
+
+    `pairs` are those of the config's `cross_dataset`.
 
     Raises
     ------
@@ -25,6 +30,8 @@ def datasets(targets: Iterable[str], known: Collection[str]) -> list[str]:
         if match := RESULT.fullmatch(target):
             check_dataset(match["dataset"], known)
             found.append(match["dataset"])
+        elif target.removeprefix("./") == CROSS:
+            found += [name for pair in pairs for name in pair.values()]
     return list(dict.fromkeys(found)) if targets else [DEMO]
 
 

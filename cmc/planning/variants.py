@@ -10,6 +10,7 @@ from cmc.planning.config import PlanError, merged, nested
 from cmc.planning.data import Data
 from cmc.planning.grid import STAGE2_MODEL, TUNED, Grid, of_stage1, variant_pattern
 
+EXPERIMENTS = ("significance", "calibration", "consensus", "robustness", "cost")
 TABLE, ABLATION = "table", "ablation"  # the headline one; what each part of the method is worth
 
 
@@ -64,7 +65,7 @@ class Variants:
     @cached_property
     def pattern(self) -> str:
         """Regular expression of what has a folder of its own: not all names, which would make matches slow."""
-        return rf"(?!({'|'.join(TUNED)})/){variant_pattern()}"
+        return rf"(?!({'|'.join(TUNED)})/|from_){variant_pattern()}"
 
     def _settings(self, section: str, dataset: str, variant: str) -> dict[str, Any]:
         """The settings of `model`, `pretrain` or `finetune` for a data set and a variant, or a point."""
@@ -148,6 +149,43 @@ class Variants:
         if stage == "pretrain":
             return [self.pretrained(dataset, variant, run) for run in runs]
         return [f"results/{dataset}/{variant}/{run}/finetune.safetensors" for run in runs]
+
+    def benchmarks(self, dataset: str, variant: str, seeds: Iterable[int]) -> list[str]:
+        """Where Snakemake writes what a variant's training jobs cost."""
+        found = []
+        for stage in ("pretrain", "finetune"):
+            for path in self.checkpoints(dataset, variant, seeds, stage):
+                _, _, owner, run, _ = path.split("/")
+                found.append(f"results/{dataset}/benchmarks/{stage}-{owner}-{run}.tsv")
+        return found
+
+    def pair(self, trained: str, tested: str) -> list[str]:
+        """Two data sets, of which one's models are to read the other.
+
+        Raises
+        ------
+        PlanError
+            They are of other languages, text encoders, labels, or in folds.
+        """
+        for key in ("language", "text_encoder", "classes", "has0"):
+            first, second = (self._data.setting(name, key) for name in (trained, tested))
+            if first != second:
+                raise PlanError(
+                    f"Models of {trained} can't be tested on {tested}: {key} is {first} there and {second} here"
+                )
+        if any(self._data.setting(name, "split") for name in (trained, tested)):
+            raise PlanError(f"Models of {trained} can't be tested on {tested}: folds have no one test split")
+        return [trained, tested]
+
+    def products(self, dataset: str) -> list[str]:
+        """All that there is to be known of a data set without tuning."""
+        tables = [
+            name for name in self._config["tables"] if not set(self._config["tables"][name]) & set(TUNED)
+        ]
+        names = [f"{table}.csv" for table in tables]
+        names += [f"{name}.csv" for name in EXPERIMENTS]
+        names += ["folds.csv"] if self._data.setting(dataset, "split") else []
+        return [*names, "summary.md", "report.html", "provenance.json"]
 
     def tuned_by(self, dataset: str) -> str | None:
         """The metric that points of the grid are chosen by, None for the headline one.

@@ -10,20 +10,17 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from torch import Tensor
 
 from cmc import files
 from cmc.evaluation import tables
+from cmc.evaluation.calibration import temperature
 from cmc.features import store
 from cmc.labels import Scheme
 from cmc.prediction import card
 from cmc.prediction.bundle import CONSENSUS, FACTS, FORMAT, weights
 from cmc.training import checkpoint, dataset
 from cmc.training.trained import Readings, TrainedModel
-
-COLDEST, HOTTEST = 0.05, 20.0  # temperatures that calibration may choose
 
 
 def write(
@@ -119,20 +116,3 @@ def temperatures(found: Readings, classes: np.ndarray) -> dict[str, float]:
     """Temperature of the consensus and of each unimodal model, fitted on clips of known classes (clips,)."""
     logits = {CONSENSUS: found.logits, **found.unimodal}
     return {name: temperature(values, classes) for name, values in logits.items()}
-
-
-def temperature(logits: np.ndarray, classes: np.ndarray) -> float:
-    """The temperature that makes softmax(logits / temperature) likeliest: (clips, classes), (clips,).
-
-    References
-    ----------
-    Guo et al., "On calibration of modern neural networks", ICML 2017.
-    """
-    logits = logits.astype(np.float64)
-
-    def loss(log_temperature: float) -> float:
-        scores = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -float(scores[np.arange(len(classes)), classes].mean())
-
-    bounds = np.log([COLDEST, HOTTEST])
-    return round(float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)), 6)

@@ -107,6 +107,11 @@ class Split:
             )
         return torch.from_numpy(Scheme(self.names).numbers(labels))
 
+    def annotated(self, whose: str) -> bool:
+        """Whether all clips have the label of a modality."""
+        column = COLUMNS[whose]
+        return column in self.clips and bool(given(self.clips[column].to_numpy()).all())
+
     def batch(self, clips: np.ndarray) -> dict[str, Sequences]:
         """Modality -> ragged batch of the clips at these places."""
         return {modality: ragged.batch(clips) for modality, ragged in self.features.items()}

@@ -170,7 +170,22 @@ class Pretraining:
             "train_loss": total,
             **{f"train_loss_{name}": value for name, value in means.items()},
             **flips,
+            **self.compared(),
         }
+
+    def compared(self) -> dict[str, float]:
+        """What became of the training clips' labels: shares of hard pseudo labels that differ from the multimodal
+        one, and their agreement and Cohen's kappa with annotated ones where all clips have them."""
+        found = {}
+        hard = pseudo_labels.hard(self.labels["train"]).cpu().numpy()
+        whole = self.train.classes("M").numpy()
+        for modality, own in zip(self.modalities, hard, strict=True):
+            found[f"changed_{modality}"] = float((own != whole).mean())
+            if self.train.annotated(modality):
+                annotated = self.train.classes(modality).numpy()
+                found[f"agreement_{modality}"] = float((own == annotated).mean())
+                found[f"kappa_{modality}"] = kappa(own, annotated)
+        return found
 
     def step(
         self, clips: np.ndarray, losses: Losses, label_momentum: list[float], ema_momentum: list[float]
@@ -269,6 +284,14 @@ class Pretraining:
         best = state["best"]
         self.best_loss, self.best_epoch, self.best = best["loss"], best["epoch"], best["models"]
         self.best_labels = best["labels"]
+
+
+def kappa(first: np.ndarray, second: np.ndarray) -> float:
+    """Cohen's kappa of two labellings (n,): agreement beyond chance; 1 where both say one class throughout."""
+    classes = np.union1d(first, second)
+    by_chance = float(sum((first == c).mean() * (second == c).mean() for c in classes))
+    agreed = float((first == second).mean())
+    return 1.0 if by_chance == 1 else (agreed - by_chance) / (1 - by_chance)
 
 
 def starting_labels(

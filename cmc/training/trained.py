@@ -105,23 +105,31 @@ class TrainedModel:
 
         A modality that the split lacks is left out of fusion and routing, of all its clips.
         """
-        clips = dataset.in_order(np.arange(len(split)), BATCH)
-        seen, bert = self._with_text(split, "finetuned")
-        outputs = [self._multimodal(encoder.inputs(bert, seen, batch)) for batch in clips]
-        whole = Output(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
         seen, bert = self._with_text(split, "pretrained")
         unimodal = {
             modality: torch.cat(
-                [self._unimodal[modality](encoder.inputs(bert, seen, batch)[modality])[0] for batch in clips]
+                [
+                    self._unimodal[modality](encoder.inputs(bert, seen, batch)[modality])[0]
+                    for batch in batches(split)
+                ]
             )
             for modality in split.features
         }
+        own = {modality: array(logits) for modality, logits in unimodal.items()}
+        return replace(self.consensus(split), unimodal=own)
+
+    @torch.no_grad()
+    def consensus(self, split: Split) -> Readings:
+        """The same without what the pretrained models say."""
+        seen, bert = self._with_text(split, "finetuned")
+        outputs = [self._multimodal(encoder.inputs(bert, seen, batch)) for batch in batches(split)]
+        whole = Output(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
         modalities = [modality for modality in self.dims.modalities if modality in split.features]
         return Readings(
             array(whole.logits),
             {modality: array(whole.expert_logits[:, i]) for i, modality in enumerate(modalities)},
             {modality: array(whole.router_weights[:, i]) for i, modality in enumerate(modalities)},
-            {modality: array(logits) for modality, logits in unimodal.items()},
+            {},
         )
 
     def _with_text(self, split: Split, stage: str) -> tuple[Split, nn.Module | None]:
@@ -138,6 +146,10 @@ class TrainedModel:
             return split, bert
         split.features["text"] = encoder.freeze(bert, split)
         return split, None
+
+
+def batches(split: Split) -> list[np.ndarray]:
+    return dataset.in_order(np.arange(len(split)), BATCH)
 
 
 def array(values: Tensor) -> np.ndarray:

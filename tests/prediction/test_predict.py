@@ -75,11 +75,13 @@ def test_a_clip_reads_as_it_did_in_the_pipeline(trained, model):
     temperatures = model.facts["temperatures"]
     wanted = [
         softmax(
-            predictions.loc[predictions["seed"] == int(seed), [f"logits_{c}" for c in CLASSES]].to_numpy()
+            predictions.loc[
+                predictions["seed"] == int(run.removeprefix("seed")), [f"logits_{c}" for c in CLASSES]
+            ].to_numpy()
             / own["consensus"],
             axis=1,
         )
-        for seed, own in temperatures.items()
+        for run, own in temperatures.items()
     ]
     np.testing.assert_allclose(from_features[list(CLASSES)], np.mean(wanted, axis=0), atol=1e-6)
     np.testing.assert_allclose(

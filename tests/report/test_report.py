@@ -230,7 +230,7 @@ def test_a_run_without_text_is_shown_without_text():
     pooled = pooled.drop(columns=[column for column in pooled if column.startswith("pretrain_text")])
     figure = page.router_figure(pooled, POLARITY)
     assert "Means: audio 0.25, vision 0.25" in figure
-    assert list(page.confusions(pooled, "cmc")) == ["cmc", "audio", "vision"]
+    assert list(page.confusions(pooled, "cmc", POLARITY)) == ["cmc", "audio", "vision"]
 
 
 def test_signatures_stand_there_by_seed():

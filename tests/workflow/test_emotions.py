@@ -135,7 +135,7 @@ def test_report_and_summary_name_the_emotions(run):
     assert "F1 happy" in report and "chance is a UAR of\n25.0" in report and "polarity" not in report
     assert "cmc reaches a UAR of" in report
     summary = (folder / "results/iemocap/summary.md").read_text()
-    assert "| happy | 4 |" in summary and "fold2" in summary
+    assert "| M happy | 1 | 2 | 1 | 4 |" in summary and "fold2" in summary
 
 
 def test_the_model_reads_them_in_new_clips(run, demo):

@@ -78,6 +78,7 @@ rule evaluate:
         finetuned=lambda w: variants.checkpoints(w.dataset, w.variant, [w.seed]),
     output:
         predictions="results/{dataset}/{variant}/seed{seed}/predictions.csv",
+        validation="results/{dataset}/{variant}/seed{seed}/validation.csv",
         metrics="results/{dataset}/{variant}/seed{seed}/metrics.json",
     log:
         "results/{dataset}/logs/evaluate-{variant}-{seed}.log",

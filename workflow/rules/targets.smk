@@ -26,7 +26,8 @@ asked = get_argument_parser().parse_known_args(sys.argv[1:])[0]
 wanted = asked.targets or []
 if workflow.is_main_process:
     if not asked.unlock:
-        for dataset in targets.datasets(wanted, config["datasets"]):
+        pairs = config["cross_dataset"]
+        for dataset in targets.datasets(wanted, config["datasets"], pairs):
             tables = targets.tables(wanted, dataset, config["tables"])
             found = check.findings(config, data, variants, dataset, tables)
             check.stop(found, dataset)

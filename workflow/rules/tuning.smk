@@ -52,6 +52,7 @@ rule evaluate_tuned:
         ),
     output:
         predictions="results/{dataset}/tuned_on_{split}/seed{seed}/predictions.csv",
+        validation="results/{dataset}/tuned_on_{split}/seed{seed}/validation.csv",
         metrics="results/{dataset}/tuned_on_{split}/seed{seed}/metrics.json",
     log:
         "results/{dataset}/logs/evaluate_tuned-{split}-{seed}.log",

@@ -11,6 +11,7 @@ evaluate.run(
     source.finetuned,
     source.subsets,
     result.predictions,
+    result.validation,
     result.metrics,
     name=snakemake.wildcards.dataset,
     variant=snakemake.wildcards.variant,

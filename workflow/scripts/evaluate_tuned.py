@@ -12,6 +12,7 @@ evaluate.run(
     [source.finetuned[place]],
     source.subsets,
     result.predictions,
+    result.validation,
     result.metrics,
     name=snakemake.wildcards.dataset,
     variant=f"tuned_on_{snakemake.wildcards.split}",
