@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cmc.labels import Scheme
 from cmc.training import checkpoint, dataset
 from cmc.training.dataset import Split
 from cmc.training.trained import TrainedModel
 
 REPEATS = 3  # the fastest counts
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # which nobody trains
 CLIPS = 256  # that are timed
 
 
@@ -42,16 +42,16 @@ def run(
     Returns
     -------
     dict
-        model, runs; parameters, and of these the language model's if it is finetuned; gflops_a_clip, billions of
-        multiplications and additions of a mean test clip, its language model included where it runs;
-        inference_ms_a_clip, without extraction; epochs and training_seconds of both stages, means over runs; peak_memory_mb, the largest of a
-        training job; device. Times are of the machine that they were measured on.
+        model, runs; parameters, and of these the language model's if it is finetuned; gflops_a_clip: billions of
+        multiplications and additions of a mean test clip, its language model's included where it runs;
+        inference_ms_a_clip, without extraction; epochs and training_seconds of both stages, means over runs;
+        peak_memory_mb, the largest of a training job; device. Times are of the machine they were measured on.
     """
     model, _, facts = TrainedModel.load(pretrained[0], finetuned[0], device)
     recipe = facts["recipe"]
     test = dataset.load(features, "test", device, recipe["mask_padding"], recipe["fold"])
     tensors, _, _ = checkpoint.load(finetuned[0])
-    sizes = {name: tensor.numel() for name, tensor in tensors.items() if tensor.is_floating_point()}
+    sizes = {name: tensor.numel() for name, tensor in tensors.items() if not name.endswith(STATISTICS)}
     language = sum(size for name, size in sizes.items() if name.startswith("bert."))
     clips = min(len(test), CLIPS)
     some = first(test, clips)
@@ -66,7 +66,6 @@ def run(
     peak = pd.to_numeric(pd.concat(rss), errors="coerce").max() if rss else np.nan
     return {
         "model": variant,
-        "classes": len(Scheme.of(recipe).classes),
         "runs": len(histories),
         "parameters": sum(sizes.values()),
         "parameters_language_model": language,
