@@ -14,7 +14,8 @@ def demo(tmp_path_factory):
     """The folder of a finished run of the demo, made by a copy of the project, and what the run said."""
     folder = tmp_path_factory.mktemp("demo")
     copy_project(folder)
-    return folder, snakemake(folder, config=ONE_EPOCH)
+    more = [f"results/demo/{name}.csv" for name in ("consensus", "calibration", "robustness")]
+    return folder, snakemake(folder, "all", *more, config=ONE_EPOCH)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 ONE_EPOCH = {
     "seeds": [1, 2],
     "demo": {"speakers": 3, "clips": 5},
+    "datasets": {"demo": {"pretrain": {"epochs": 1}}},  # which sets its own
     "pretrain": {"epochs": 1},
     "finetune": {"epochs": 1},
 }

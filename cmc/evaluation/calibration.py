@@ -14,6 +14,8 @@ from cmc.metrics import FEWEST_CLIPS
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that calibration may choose
 BINS = 10
 MEASURES = ("ece", "brier", "nll")
+SCORES = [f"{measure}_{when}" for measure in MEASURES for when in ("before", "after")]
+COLUMNS = ["model", "subset", "n", "seeds", "temperature", *(f"{s}{e}" for s in SCORES for e in ("", "_std"))]
 EXPERT = "expert_"  # and a modality: an expert within the multimodal model
 
 
@@ -156,7 +158,7 @@ def summed(rows: Mapping[tuple[str, str], Sequence[Mapping[str, float]]]) -> pd.
         seeds = pd.DataFrame(own)
         row = {"model": model, "subset": subset, "n": round(seeds["n"].mean()), "seeds": len(seeds)}
         row["temperature"] = seeds["temperature"].mean()
-        for name in (f"{measure}_{when}" for measure in MEASURES for when in ("before", "after")):
+        for name in SCORES:
             row |= {name: seeds[name].mean(), f"{name}_std": seeds[name].std(ddof=1)}
         found.append(row)
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=None if found else COLUMNS)
