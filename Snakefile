@@ -28,7 +28,6 @@ include: "workflow/rules/tuning.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/experiments.smk"
 include: "workflow/rules/prediction.smk"
-include: "workflow/rules/targets.smk"
 
 
 rule all:
@@ -37,3 +36,7 @@ rule all:
         "results/demo/table.csv",
         "results/demo/report.html",
         "results/demo/provenance.json",
+
+
+# last: it asks all rules what they make
+include: "workflow/rules/targets.smk"
