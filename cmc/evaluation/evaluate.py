@@ -1,8 +1,9 @@
 """Predictions of one seed on the test split, and their metrics."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,18 @@ def run(
     scores = tables.score(table, consistency.read(subsets), scheme, variant)
     scores |= {"dataset": name, "variant": variant, "seed": recipe["seed"], **scheme.facts}
     scores["signatures"] = signatures.measure(scores, variant, histories, min(trained))
+    write(table, validation, scores, predictions_out, validation_out, metrics_out)
+
+
+def write(
+    table: pd.DataFrame,
+    validation: pd.DataFrame,
+    scores: Mapping[str, Any],
+    predictions_out: str | Path,
+    validation_out: str | Path,
+    metrics_out: str | Path,
+) -> None:
+    """Predictions of both splits as CSV, metrics as JSON."""
     for path, own in ((predictions_out, table), (validation_out, validation)):
         files.write_text(path, own.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     files.write_text(metrics_out, json.dumps(scores, indent=1, sort_keys=True) + "\n")
@@ -75,7 +88,18 @@ def predictions(clips: Split, model: TrainedModel) -> pd.DataFrame:
     `cluster` is the clip's speaker, or its source video if that is not known: clips of one are not independent.
     """
     found, names = model.predict(clips), Scheme(clips.names).classes
-    columns = {
+    columns = described(clips) | answered(found.logits, names)
+    for modality, logits in found.experts.items():
+        columns |= named(modality, logits, names)
+        columns[f"router_{modality}"] = found.router[modality]
+    for modality, logits in found.unimodal.items():
+        columns |= named(f"pretrain_{modality}", logits, names)
+    return pd.DataFrame(columns)
+
+
+def described(clips: Split) -> dict[str, Any]:
+    """Columns of what clips are: id, cluster, labels, class."""
+    return {
         "clip_id": clips.clips["clip_id"],
         "cluster": clusters(clips.clips),
         "label": clips.clips["label"],
@@ -83,16 +107,16 @@ def predictions(clips: Split, model: TrainedModel) -> pd.DataFrame:
             name: clips.clips[name] for name in UNIMODAL.values() if given(clips.clips[name].to_numpy()).any()
         },
         "class": clips.classes("M").numpy(),
-        **named("logits", found.logits, names),
-        **named("probability", softmax(found.logits.astype(np.float64), axis=1), names),
     }
-    for modality, logits in found.experts.items():
-        columns |= named(modality, logits, names)
-        columns[f"router_{modality}"] = found.router[modality]
-    columns["prediction"] = found.logits.argmax(axis=1)
-    for modality, logits in found.unimodal.items():
-        columns |= named(f"pretrain_{modality}", logits, names)
-    return pd.DataFrame(columns)
+
+
+def answered(logits: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Columns of what a model says: logits, probabilities, the class."""
+    return {
+        **named("logits", logits, names),
+        **named("probability", softmax(logits.astype(np.float64), axis=1), names),
+        "prediction": logits.argmax(axis=1),
+    }
 
 
 def clusters(clips: pd.DataFrame) -> pd.Series:

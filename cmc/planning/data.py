@@ -24,6 +24,7 @@ UNTRACED = (
     "threads",
     "features",
     "predictions",
+    "cross_dataset",
 )  # of the config: no result depends on them as they stand
 
 

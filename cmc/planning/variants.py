@@ -6,12 +6,13 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from cmc.planning import config as configs
+from cmc.planning.baselines import TRAINED, Baselines
 from cmc.planning.config import PlanError, merged, nested
-from cmc.planning.data import Data
+from cmc.planning.data import MODALITIES, Data
 from cmc.planning.grid import STAGE2_MODEL, TUNED, Grid, of_stage1, variant_pattern
 
 EXPERIMENTS = ("significance", "calibration", "consensus", "robustness", "cost")
-TABLE, ABLATION = "table", "ablation"  # the headline one; what each part of the method is worth
+TABLE, ABLATION, BASELINES = "table", "ablation", "baselines"  # the headline one; parts of the method; others
 
 
 class Variants:
@@ -21,6 +22,8 @@ class Variants:
     ----------
     grid : Grid
         Its points are variants too, as is the best of them, by the names `TUNED`.
+    baselines : Baselines
+        Which tables may name beside variants.
     main : str
         The variant of the unimodal rows and the report: the first in `tables.table`.
 
@@ -33,10 +36,11 @@ class Variants:
     def __init__(self, config: Mapping[str, Any], data: Data) -> None:
         self._config, self._data = config, data
         self.grid = Grid(config["tuning"])
+        self.baselines = Baselines(config)
         self.main: str = config["tables"][TABLE][0]
         points, variants = {*self.grid.points, *self.grid.stage1}, set(config["variants"])
         mentioned = {
-            f"tables.{table}": set(names) - {*TUNED, *self.grid.points}
+            f"tables.{table}": set(names) - {*TUNED, *self.grid.points, *self.baselines.names}
             for table, names in config["tables"].items()
         }
         mentioned |= {
@@ -50,6 +54,8 @@ class Variants:
         )
         if self.main not in variants:
             configs.refuse([f"tables.table: its first variant can't be {self.main}; put it second"])
+        if both := set(self.baselines.names) & (variants | points):
+            configs.refuse([f"baselines: {min(both)} is the name of a variant"])
         if both := points & variants:
             configs.refuse([f"variants: {min(both)} is the name of a point of tuning.grid"])
         # each is asked for every job of a plan
@@ -59,13 +65,14 @@ class Variants:
 
     @cached_property
     def known(self) -> str:
-        """The names of all variants, for people."""
-        return ", ".join([*sorted(self._config["variants"]), *TUNED])
+        """The names of all variants and baselines, for people."""
+        return ", ".join([*sorted(self._config["variants"]), *TUNED, *self.baselines.names])
 
     @cached_property
     def pattern(self) -> str:
         """Regular expression of what has a folder of its own: not all names, which would make matches slow."""
-        return rf"(?!({'|'.join(TUNED)})/|from_){variant_pattern()}"
+        others = "|".join([*TUNED, *self.baselines.names])
+        return rf"(?!({others})/|from_){variant_pattern()}"
 
     def _settings(self, section: str, dataset: str, variant: str) -> dict[str, Any]:
         """The settings of `model`, `pretrain` or `finetune` for a data set and a variant, or a point."""
@@ -86,16 +93,40 @@ class Variants:
         return merged(config[section], *(layer.get(section, {}) for layer in layers))
 
     def of_table(self, dataset: str, table: str) -> list[str]:
-        """The variants of a table that a data set can have: some need unimodal labels."""
-        variants = self._config["tables"][table]
-        if self._data.annotated(dataset):
-            return list(variants)
-        return [variant for variant in variants if not self.needs_annotation(dataset, variant)]
+        """The variants and baselines of a table that a data set can have: some need unimodal labels, or all
+        modalities."""
+        annotated, whole = (
+            self._data.annotated(dataset),
+            len(self._data.features_of(dataset)) == len(MODALITIES),
+        )
+        found = []
+        for variant in self._config["tables"][table]:
+            if variant in self.baselines.names:
+                fits = whole or self.baselines.kind(variant) != TRAINED
+            else:
+                fits = annotated or not self.needs_annotation(dataset, variant)
+            found += [variant] * fits
+        return found
 
     def compared(self, dataset: str) -> list[str]:
         """The variants that the main one is tested against: all of the headline table and the ablations."""
-        known = (table for table in (TABLE, ABLATION) if table in self._config["tables"])
+        known = (table for table in (TABLE, ABLATION, BASELINES) if table in self._config["tables"])
         return list(dict.fromkeys(variant for table in known for variant in self.of_table(dataset, table)))
+
+    def costed(self, dataset: str) -> list[str]:
+        """Those of them whose cost is measured: the variants."""
+        return [variant for variant in self.compared(dataset) if variant not in self.baselines.names]
+
+    def baseline_sources(self, dataset: str, name: str, seed: int | str) -> list[str]:
+        """What the evaluation of a baseline reads: checkpoints, predictions of the main variant, or nothing."""
+        kind = self.baselines.kind(name)
+        if kind == TRAINED:
+            runs = self._data.runs(dataset, seed)
+            return [f"results/{dataset}/{name}/{run}/baseline.safetensors" for run in runs]
+        if kind == "late_average":
+            folder = f"results/{dataset}/{self.main}/seed{seed}"
+            return [f"{folder}/predictions.csv", f"{folder}/validation.csv"]
+        return []
 
     def of_folds(self, dataset: str) -> list[str]:
         """The variants whose folds are shown: those of the headline table; PlanError if there are no folds."""
@@ -114,14 +145,13 @@ class Variants:
     def trains_text(self, dataset: str, tables: Collection[str] = (TABLE,)) -> list[str]:
         """The variants of some tables in which a data set's text encoder is finetuned, in either stage."""
         named = {variant for table in tables for variant in self.of_table(dataset, table)}
-        return [
-            variant
-            for variant in sorted(named - set(TUNED))
-            if any(
-                self.settings(stage, dataset, variant)["train_text_encoder"]
-                for stage in ("pretrain", "finetune")
-            )
-        ]
+        return [variant for variant in sorted(named - set(TUNED)) if self._trains_text(dataset, variant)]
+
+    def _trains_text(self, dataset: str, variant: str) -> bool:
+        if variant in self.baselines.names:
+            return bool(self.baselines.settings(dataset, variant).get("train_text_encoder"))
+        stages = (self.settings(stage, dataset, variant) for stage in ("pretrain", "finetune"))
+        return any(own["train_text_encoder"] for own in stages)
 
     def _stage1(self, dataset: str, variant: str) -> dict[str, Any]:
         """All that stage 1 depends on, but for its data and seed."""

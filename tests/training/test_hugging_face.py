@@ -150,7 +150,7 @@ def test_both_stages_and_the_evaluation(encoders, kind, layer, tmp_path):
                  text_encoder=encoders[kind])  # fmt: skip
     finetune.run(path, first, second, model={"top_k": 2}, settings={"epochs": 1})
     (tmp_path / "subsets.csv").write_text("clip_id,subset\n")
-    evaluate.run(path, [first], [second], tmp_path / "subsets.csv", tmp_path / "p.csv", tmp_path / "m.json",
+    evaluate.run(path, [first], [second], tmp_path / "subsets.csv", tmp_path / "p.csv", tmp_path / "v.csv", tmp_path / "m.json",
                  name="tiny", variant="cmc")  # fmt: skip
     assert len(pd.read_csv(tmp_path / "p.csv")) == len(TEXTS)
     tensors, dims, _ = checkpoint.load(second)

@@ -395,11 +395,11 @@ def test_language_model_is_finetuned(tmp_path, minilm_features):
     assert moved(checkpoint.load(first)[0], "text.bert.", bert)
     assert moved(checkpoint.load(second)[0], "bert.", bert)
     (tmp_path / "subsets.csv").write_text("clip_id,subset\n")
-    outputs = [tmp_path / "predictions.csv", tmp_path / "metrics.json"]
+    outputs = [tmp_path / name for name in ("predictions.csv", "validation.csv", "metrics.json")]
     evaluate.run(
         minilm_features, [first], [second], tmp_path / "subsets.csv", *outputs, name="x", variant="cmc_gt"
     )
-    scores = json.loads(outputs[1].read_text())
+    scores = json.loads(outputs[2].read_text())
     assert scores["models"]["cmc_gt"]["test"]["n"] == 9 and set(scores["models"]["text"]) == {"test"}
 
 

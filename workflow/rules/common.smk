@@ -27,6 +27,8 @@ data = Data(config)
 variants = Variants(config, data)
 GRID = variants.grid.points
 SEEDS = config["seeds"]
+# sorted: the order of keys is no setting
+RESAMPLING = configs.merged(config["statistics"])
 
 
 wildcard_constraints:

@@ -47,7 +47,7 @@ rule consensus:
     params:
         code=code("evaluation/consensus", "features/extract"),
         variant=variants.main,
-        resampling=config["statistics"],
+        resampling=RESAMPLING,
     script:
         "../scripts/consensus.py"
 
@@ -107,7 +107,7 @@ rule costs:
     input:
         lambda w: expand(
             "results/{{dataset}}/{variant}/cost.json",
-            variant=variants.compared(w.dataset),
+            variant=variants.costed(w.dataset),
         ),
     output:
         report(
@@ -186,9 +186,9 @@ rule cross_dataset:
     localrule: True
     params:
         code=code("evaluation/cross", "evaluation/statistics"),
-        pairs=config["cross_dataset"],
+        pairs=[configs.merged(pair) for pair in config["cross_dataset"]],
         seeds=SEEDS,
-        resampling=config["statistics"],
+        resampling=RESAMPLING,
     script:
         "../scripts/cross_dataset.py"
 

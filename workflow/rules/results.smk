@@ -141,7 +141,7 @@ rule table:
     params:
         code=code("evaluation/statistics"),
         variants=lambda w: variants.of_table(w.dataset, w.table),
-        resampling=config["statistics"],
+        resampling=RESAMPLING,
     script:
         "../scripts/table.py"
 
@@ -171,7 +171,7 @@ rule significance:
     params:
         code=code("evaluation/statistics"),
         variants=lambda w: variants.compared(w.dataset),
-        resampling=config["statistics"],
+        resampling=RESAMPLING,
     script:
         "../scripts/significance.py"
 

@@ -1,0 +1,127 @@
+"""What several baselines are made of."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+from cmc.models.cmc import clip_mean
+from cmc.models.sequences import Sequences
+
+
+def rectangle(x: Sequences) -> Tensor:
+    """The clips (batch, longest, width), filled up with zeros."""
+    return torch.nn.utils.rnn.pad_sequence(list(x.values.split(x.lengths.tolist())), batch_first=True)
+
+
+def packed(x: Sequences) -> PackedSequence:
+    """The clips as recurrent networks take them, each as long as it is."""
+    return pack_padded_sequence(rectangle(x), x.lengths, batch_first=True, enforce_sorted=False)
+
+
+class Baseline(nn.Module):
+    """A model that reads clips whole; `forward` gives logits (batch, outputs) of modality -> Sequences.
+
+    Attributes
+    ----------
+    extra_losses : tuple of str
+        Names of the losses beside the task's.
+    """
+
+    extra_losses: tuple[str, ...] = ()
+
+    def outputs(self, inputs: Mapping[str, Sequences]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (batch, outputs), and the losses of `extra_losses`, weighted."""
+        return self(inputs), {}
+
+    def groups(self, lr: float, factor_lr: float) -> list[dict]:
+        """Parameters by learning rate, as optimizers take them; `factor_lr` is for low-rank factors."""
+        return [{"params": list(self.parameters()), "lr": lr}]
+
+
+class SubNet(nn.Module):
+    """A clip's mean frame to a vector: BatchNorm, dropout, three layers with ReLU."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+        self.dropout = nn.Dropout(dropout)
+        self.linear1 = nn.Linear(width, hidden)
+        self.linear2 = nn.Linear(hidden, hidden)
+        self.linear3 = nn.Linear(hidden, hidden)
+
+    def forward(self, x: Sequences) -> Tensor:  # ragged (frames, width) -> (batch, hidden)
+        h = self.dropout(self.norm(clip_mean(x.values, x.lengths)))
+        for layer in (self.linear1, self.linear2, self.linear3):
+            h = F.relu(layer(h))
+        return h
+
+
+class TextSubNet(nn.Module):
+    """A transcript to a vector: the last hidden state of an LSTM, and a layer."""
+
+    def __init__(self, width: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(width, hidden, batch_first=True)
+        self.linear = nn.Linear(hidden, out)
+
+    def forward(self, x: Sequences) -> Tensor:  # ragged (tokens, width) -> (batch, out)
+        _, (last, _) = self.rnn(packed(x))
+        return self.linear(last[-1])
+
+
+class Utterances(nn.Module):
+    """Text by its tokens, sound and pictures by their mean frame: a vector each.
+
+    Parameters
+    ----------
+    features : mapping
+        Modality -> width of its features.
+    hidden : mapping
+        Modality -> width of its network.
+    text_out : int
+        Width of the text's vector.
+    dropouts : mapping
+        Modality -> rate.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, int],
+        hidden: Mapping[str, int],
+        text_out: int,
+        dropouts: Mapping[str, float],
+    ) -> None:
+        super().__init__()
+        self.text = TextSubNet(features["text"], hidden["text"], text_out)
+        self.audio = SubNet(features["audio"], hidden["audio"], dropouts["audio"])
+        self.vision = SubNet(features["vision"], hidden["vision"], dropouts["vision"])
+
+    def forward(self, inputs: Mapping[str, Sequences]) -> dict[str, Tensor]:
+        return {name: getattr(self, name)(inputs[name]) for name in ("text", "audio", "vision")}
+
+
+class Head(nn.Module):
+    """Dropout, two layers with ReLU, and one to the outputs."""
+
+    def __init__(self, width: int, hidden: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear1 = nn.Linear(width, hidden)
+        self.linear2 = nn.Linear(hidden, hidden)
+        self.linear3 = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear3(F.relu(self.linear2(F.relu(self.linear1(self.dropout(x))))))
+
+
+def with_one(x: Tensor) -> Tensor:
+    """(batch, width) with a 1 in front."""
+    return torch.cat([x.new_ones(len(x), 1), x], dim=1)
+
+
+def named(values: Sequence[float]) -> dict[str, float]:
+    """Values of text, audio and vision by name."""
+    return dict(zip(("text", "audio", "vision"), values, strict=True))

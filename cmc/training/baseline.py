@@ -1,0 +1,270 @@
+"""Training of the baselines: one stage for all of them, in the loop that CMC's stages use."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cmc import files, metrics
+from cmc.labels import Has0, Scheme
+from cmc.models import baselines
+from cmc.models.baselines.parts import Baseline
+from cmc.models.cmc import Dimensions
+from cmc.training import checkpoint, dataset, encoder
+from cmc.training.dataset import Split
+from cmc.training.loop import Losses, finished, fit
+
+Order = Callable[[int], list[np.ndarray]]
+BATCH = 64
+TASK = "task"
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """How a baseline is trained.
+
+    Attributes
+    ----------
+    epochs, patience, batch : int
+        Early stopping is by the validation loss of the task.
+    lr, factor_lr : float
+        Learning rate; that of low-rank factors.
+    weight_decay : float
+    clip : float or None
+        Largest gradient of a single weight.
+    accumulate : int
+        Batches whose gradients are added before a step.
+    plateau : int or None
+        Epochs without a better validation loss after which the learning rate falls to a tenth.
+    train_text_encoder : bool
+        Finetune the language model; else its frozen hidden states are used.
+    text_lr, text_weight_decay : float
+        For the language model.
+    text_bf16 : bool
+        Whether it computes in bfloat16 while it is trained.
+    """
+
+    epochs: int = 100
+    patience: int = 8
+    batch: int = 32
+    lr: float = 1e-3
+    factor_lr: float = 1e-3
+    weight_decay: float = 0.0
+    clip: float | None = None
+    accumulate: int = 1
+    plateau: int | None = None
+    train_text_encoder: bool = False
+    text_lr: float = 5e-5
+    text_weight_decay: float = 1e-3
+    text_bf16: bool = False
+
+
+class BaselineTraining:
+    """The stage that `cmc.training.loop.fit` trains.
+
+    Attributes
+    ----------
+    model : Baseline
+    bert : Module or None
+        The language model, if it is finetuned.
+    """
+
+    def __init__(
+        self,
+        model: Baseline,
+        settings: BaselineSettings,
+        train: Split,
+        valid: Split,
+        scheme: Scheme,
+        order: Order,
+        bert: nn.Module | None = None,
+    ) -> None:
+        self.model, self.settings, self.train, self.valid = model, settings, train, valid
+        self.scheme, self.order, self.bert = scheme, order, bert
+        device = next(model.parameters()).device
+        self.targets = {"train": train.classes("M").to(device), "valid": valid.classes("M").to(device)}
+        groups = [
+            {"weight_decay": settings.weight_decay} | group
+            for group in model.groups(settings.lr, settings.factor_lr)
+        ]
+        if bert is not None:
+            groups += encoder.parameter_groups(bert, settings.text_lr, settings.text_weight_decay)
+        self.optimizer = torch.optim.Adam(groups, lr=settings.lr, fused=True)
+        self.plateau = None
+        if settings.plateau is not None:
+            self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                self.optimizer, factor=0.1, patience=settings.plateau
+            )
+        self.best_loss, self.best_epoch, self.best = float("inf"), 0, self.weights()
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of all that is trained: ``model.*`` and ``bert.*``."""
+        parts = {"model.": self.model} | ({} if self.bert is None else {"bert.": self.bert})
+        return {
+            f"{prefix}{name}": tensor.detach().clone()
+            for prefix, module in parts.items()
+            for name, tensor in module.state_dict().items()
+        }
+
+    def mode(self, training: bool) -> None:
+        self.model.train(training)
+        if self.bert is not None:
+            self.bert.train(training)
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Every batch once."""
+        names = [TASK, *self.model.extra_losses]
+        losses, batches = Losses(names), self.order(epoch)
+        self.mode(training=True)
+        self.optimizer.zero_grad(set_to_none=True)
+        for number, clips in enumerate(batches, start=1):
+            logits, extra = self.model.outputs(encoder.inputs(self.bert, self.train, clips))
+            task = F.cross_entropy(logits, self.targets["train"][clips])
+            terms = torch.stack([task, *(extra[name] for name in self.model.extra_losses)])
+            terms.sum().backward()
+            losses.add(terms, clips)
+            if number % self.settings.accumulate == 0 or number == len(batches):
+                self.step()
+        means = losses.means(self.train.clips["clip_id"].to_numpy(), self.optimizer)
+        return {"train_loss": sum(means.values()), **{f"train_loss_{k}": v for k, v in means.items()}}
+
+    def step(self) -> None:
+        if self.settings.clip is not None:
+            weights = [own for group in self.optimizer.param_groups for own in group["params"]]
+            nn.utils.clip_grad_value_(weights, self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def validate(self, epoch: int) -> tuple[dict[str, float], bool]:
+        """Loss of the task and metrics on the validation split; keeps the weights where the loss is lowest."""
+        logits = predict(self.model, self.bert, self.valid)
+        record = {"validation_loss": float(F.cross_entropy(logits, self.targets["valid"]))}
+        record["validation_loss_M"] = record["validation_loss"]
+        scores = metrics.evaluate(logits.cpu().numpy(), self.targets["valid"].cpu().numpy(), self.scheme)
+        record |= {f"validation_{name}": scores[name] for name in metrics.of_validation(self.scheme)}
+        if self.plateau is not None:
+            self.plateau.step(record["validation_loss"])
+        improved = record["validation_loss"] < self.best_loss
+        if improved:
+            self.best_loss, self.best_epoch, self.best = record["validation_loss"], epoch, self.weights()
+        return record, improved
+
+    def state_dict(self) -> dict:
+        best = {"loss": self.best_loss, "epoch": self.best_epoch, "weights": self.best}
+        plateau = None if self.plateau is None else self.plateau.state_dict()
+        return {
+            "weights": self.weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "plateau": plateau,
+            "best": best,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        load_weights(state["weights"], self.model, self.bert)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.plateau is not None:
+            self.plateau.load_state_dict(state["plateau"])
+        best = state["best"]
+        self.best_loss, self.best_epoch, self.best = best["loss"], best["epoch"], best["weights"]
+
+
+def load_weights(tensors: dict[str, Tensor], model: nn.Module, bert: nn.Module | None) -> None:
+    model.load_state_dict(checkpoint.part(tensors, "model."))
+    if bert is not None:
+        bert.load_state_dict(checkpoint.part(tensors, "bert."))
+
+
+@torch.no_grad()
+def predict(model: Baseline, bert: nn.Module | None, split: Split) -> Tensor:
+    """Logits (clips, classes) of a whole split, in evaluation mode."""
+    model.eval()
+    if bert is not None:
+        bert.eval()
+    batches = dataset.in_order(np.arange(len(split)), BATCH)
+    return torch.cat([model(encoder.inputs(bert, split, clips)) for clips in batches])
+
+
+def run(
+    features: str | Path,
+    out: str | Path,
+    *,
+    architecture: str,
+    model: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    has0: Has0 | None,
+    seed: int,
+    fold: int | None = None,
+    mask_padding: bool = True,
+    text_encoder: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Train a baseline and write its checkpoint.
+
+    Parameters
+    ----------
+    features, out : path
+        Feature file; checkpoint to write (.safetensors): ``model.*`` and, if finetuned, ``bert.*``.
+    architecture : str
+        Of `cmc.models.baselines.ARCHITECTURES`.
+    model, settings : mapping
+        Fields of its `Settings`, and of `BaselineSettings`.
+    has0, seed, fold, mask_padding, text_encoder, device
+        See `cmc.training.pretrain.run`.
+    """
+    chosen, out = BaselineSettings(**settings), Path(out)
+    torch.manual_seed(seed)
+    train, valid = (dataset.load(features, split, device, mask_padding, fold) for split in ("train", "valid"))
+    scheme = Scheme(train.names, has0)
+    bert = encoder.prepare([train, valid], text_encoder, chosen.train_text_encoder, bf16=chosen.text_bf16)
+    network = baselines.build(architecture, train.widths, len(scheme.classes), model).to(device)
+    order = lambda epoch: dataset.shuffled(len(train), chosen.batch, seed, epoch)  # noqa: E731
+    stage = BaselineTraining(network, chosen, train, valid, scheme, order, bert)
+    recipe = {
+        "stage": "baseline",
+        "architecture": architecture,
+        "model": dict(model),
+        "settings": asdict(chosen),
+        **scheme.facts,
+        "seed": seed,
+        "fold": fold,
+        "mask_padding": mask_padding,
+        "text_encoder": text_encoder,
+    }
+    identity = recipe | {"data": files.sha256(features), "device": device}
+    history = fit(stage, chosen.epochs, chosen.patience, seed, out, identity)
+    dims = Dimensions(features=train.widths, classes=len(scheme.classes))
+    checkpoint.save(out, stage.best, dims, recipe=recipe, best_epoch=stage.best_epoch, history=history)
+    finished(out)
+
+
+class TrainedBaseline:
+    """A baseline of a checkpoint, which reads clips.
+
+    Attributes
+    ----------
+    dims : Dimensions
+        Widths of its features, and its classes.
+    facts : dict
+        All that the checkpoint says.
+    """
+
+    def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
+        self._tensors, self.dims, self.facts = checkpoint.load(path)
+        recipe = self.facts["recipe"]
+        self._model = baselines.build(
+            recipe["architecture"], self.dims.features, self.dims.classes, recipe["model"]
+        )
+        self._model.load_state_dict(checkpoint.part(self._tensors, "model."))
+        self._model.to(device)
+
+    def logits(self, split: Split) -> np.ndarray:
+        """Logits (clips, classes)."""
+        recipe, weights = self.facts["recipe"], checkpoint.part(self._tensors, "bert.")
+        bert = encoder.prepare([split], recipe["text_encoder"], bool(weights), weights)
+        return predict(self._model, bert, split).cpu().numpy()

@@ -1,0 +1,248 @@
+"""Baselines compute what their published modules do; padding changes no prediction; every parameter learns."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cmc import MODALITIES
+from cmc.models import baselines
+from cmc.models.baselines import lf_dnn, lmf, misa, mult, tfn
+from cmc.models.baselines.parts import named
+from cmc.models.sequences import Sequences
+
+GOLDEN = Path(os.environ.get("CMC_GOLDEN_BASELINES", Path(__file__).parent.parent / "golden/baselines"))
+DIMS = json.loads((GOLDEN / "dims.json").read_text())
+WIDTH, HIDDEN = named(DIMS["width"]), named(DIMS["hidden"])
+NO_DROPOUT = {"audio": 0.0, "vision": 0.0}
+OURS = [  # published name of a parameter -> ours
+    (r"^(\w+)_subnet\.rnn\.", r"encoders.\1.rnn."),
+    (r"^text_subnet\.linear_1\.", "encoders.text.linear."),
+    (r"^(\w+)_subnet\.norm\.", r"encoders.\1.norm."),
+    (r"^(\w+)_subnet\.linear_(\d)\.", r"encoders.\1.linear\2."),
+    (r"^post_fusion_layer_(\d)\.", r"head.linear\1."),
+    (r"^(\w+)_factor$", r"factors.\1"),
+    (r"\bvideo\b", "vision"),
+]
+MULT = [
+    (r"^proj_(\w)\.", r"project.\1."),
+    (r"^trans_(\w)_with_(\w)\.", r"cross.\1_\2."),
+    (r"^trans_(\w)_mem\.", r"memory.\1."),
+    (r"self_attn\.in_proj_(weight|bias)", r"project.\1"),
+    (r"self_attn\.out_proj", "out"),
+    (r"\bfc(\d)", r"linear\1"),
+    (r"layer_norms\.0", "norm1"),
+    (r"layer_norms\.1", "norm2"),
+    (r"layer_norm\b", "norm"),
+    (r"^proj(\d)\.", r"linear\1."),
+    (r"^out_layer\.", "out."),
+    (r"(?<=[._])l(?=[._])", "text"),
+    (r"(?<=[._])a(?=[._])", "audio"),
+    (r"(?<=[._])v(?=[._])", "vision"),
+]
+LETTERS = {"t": "text", "a": "audio", "v": "vision"}
+MISA = [
+    (r"^([av])rnn(\d)\.", lambda m: f"recurrent.{LETTERS[m[1]]}.rnn{m[2]}."),
+    (r"^([av])layer_norm\.", lambda m: f"recurrent.{LETTERS[m[1]]}.norm."),
+    (r"^project_([tav])\.project_\w_layer_norm\.", lambda m: f"project.{LETTERS[m[1]]}.norm."),
+    (r"^project_([tav])\.project_\w\.", lambda m: f"project.{LETTERS[m[1]]}.linear."),
+    (r"^private_([tav])\.private_\w_\d\.", lambda m: f"private.{LETTERS[m[1]]}."),
+    (r"^shared\.shared_1\.", "shared."),
+    (r"^recon_([tav])\.recon_\w_1\.", lambda m: f"reconstruct.{LETTERS[m[1]]}."),
+    (r"^discriminator\.discriminator_layer_(\d)\.", r"discriminator\1."),
+    (r"^transformer_encoder\.layers\.0\.", "encoder."),
+    (r"^fusion\.fusion_layer_1\.", "linear1."),
+    (r"^fusion\.fusion_layer_3\.", "linear2."),
+]
+UNUSED = r"^(output_range|output_shift|sp_discriminator\.|tlayer_norm\.)"
+
+
+def load(name):
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        return {key: torch.from_numpy(file[key]) for key in file.files}
+
+
+def converted(arrays, rules):
+    state = {}
+    for key, value in arrays.items():
+        name = key.removeprefix("param/")
+        if key.startswith("param/") and not re.search(UNUSED, name):
+            for pattern, ours in rules:
+                name = re.sub(pattern, ours, name)
+            state[name] = value
+    return state
+
+
+def close(ours, theirs, tolerance=1e-9):
+    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def inputs_of(arrays):
+    """Padding counts, as published; audio and vision are means already."""
+    found = {name: arrays[f"x_{name}"] for name in MODALITIES}
+    return {name: Sequences.padded(x if x.ndim == 3 else x[:, None]) for name, x in found.items()}
+
+
+def model_of(module, outputs, rules, arrays, **settings):
+    model = module.Model(WIDTH, outputs, module.Settings(**settings)).double().eval()
+    missing, unexpected = model.load_state_dict(converted(arrays, rules), strict=False)
+    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
+    return model
+
+
+CASES = [
+    (
+        lf_dnn,
+        "lf_dnn",
+        dict(hidden=HIDDEN, text_out=DIMS["text_out"], post_fusion=DIMS["fusion"], dropouts=NO_DROPOUT),
+    ),
+    (
+        tfn,
+        "tfn",
+        dict(hidden=HIDDEN, text_out=DIMS["text_out"], post_fusion=DIMS["fusion"], dropouts=NO_DROPOUT),
+    ),
+    (lmf, "lmf", dict(hidden=HIDDEN, rank=DIMS["rank"], dropouts=NO_DROPOUT)),
+]
+
+
+@pytest.mark.parametrize(("objective", "outputs"), [("classification", 3), ("regression", 1)])
+@pytest.mark.parametrize(("module", "name", "settings"), CASES, ids=[name for _, name, _ in CASES])
+def test_utterance_fusion(module, name, settings, objective, outputs):
+    arrays = load(f"{name}_{objective}")
+    model, inputs = model_of(module, outputs, OURS, arrays, **settings), inputs_of(arrays)
+    h = model.encoders(inputs)
+    for modality in MODALITIES:
+        close(h[modality], arrays[f"h_{modality}"])
+    fused = model.fuse(h)
+    close(
+        fused.reshape(arrays["fused"].shape) if name == "lmf" and objective == "regression" else fused,
+        arrays["fused"],
+    )
+    close(model(inputs), arrays["output"])
+
+
+@pytest.mark.parametrize(("objective", "outputs"), [("classification", 3), ("regression", 1)])
+def test_mult(objective, outputs):
+    arrays = load(f"mult_{objective}")
+    kernels = {
+        name: arrays[f"param/proj_{name[0] if name != 'text' else 'l'}.weight"].shape[-1]
+        for name in MODALITIES
+    }
+    dims = dict(dim=DIMS["mult_dim"], heads=DIMS["mult_heads"], layers=DIMS["mult_layers"], kernels=kernels)
+    for name, letter in zip(MODALITIES, "lav", strict=True):
+        if WIDTH[name] == DIMS["mult_dim"]:
+            del arrays[f"param/proj_{letter}.weight"]  # which is there and not used
+    model, inputs = model_of(mult, outputs, MULT, arrays, **dims), inputs_of(arrays)
+    last = model.last(inputs)
+    for modality in MODALITIES:
+        close(last[modality], arrays[f"last_{modality}"], 1e-7)
+    close(model(inputs), arrays["output"], 1e-7)
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_misa(adversarial):
+    arrays = load("misa_adversarial" if adversarial else "misa_cmd")
+    width = WIDTH | {"text": arrays["x_text"].shape[-1]}
+    settings = misa.Settings(hidden=DIMS["misa_hidden"], adversarial=adversarial, text_lengths=True)
+    model = misa.Model(width, 3, settings).double().eval()
+    model.load_state_dict(converted(arrays, MISA))
+    lengths = arrays["lengths"]
+    real = torch.arange(arrays["x_text"].shape[1]) < lengths[:, None]
+    inputs = {
+        "text": Sequences.ragged(arrays["x_text"][real], lengths),
+        "audio": Sequences.padded(arrays["x_audio"]),
+        "vision": Sequences.padded(arrays["x_vision"]),
+    }
+    found = model.vectors(inputs)
+    for name, ours in {
+        "orig": found.original,
+        "private": found.private,
+        "shared": found.shared,
+        "recon": found.reconstructed,
+    }.items():
+        close(ours[:, [misa.ORDER.index(modality) for modality in MODALITIES]], arrays[name])
+    close(model(inputs), arrays["output"])
+    close(misa.difference_loss(found), arrays["loss_diff"])
+    close(misa.reconstruction_loss(found), arrays["loss_recon"])
+    if not adversarial:
+        close(misa.moments_loss(found.shared), arrays["loss_cmd"])
+
+
+# what they share
+
+SMALL = {
+    "lf_dnn": {"hidden": HIDDEN, "text_out": 6, "post_fusion": 5},
+    "tfn": {"hidden": HIDDEN, "text_out": 6, "post_fusion": 5},
+    "lmf": {"hidden": HIDDEN},
+    "mult": {"dim": 8, "heads": 2, "layers": 1},
+    "misa": {"hidden": 8},
+}
+
+
+def small(name, outputs=4):
+    return baselines.build(name, WIDTH, outputs, SMALL[name]).double()
+
+
+def clips(lengths, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: [torch.randn(n, width, generator=generator, dtype=torch.float64) for n in own]
+        for (name, width), own in zip(WIDTH.items(), lengths, strict=True)
+    }
+
+
+def ragged(parts):
+    return {
+        name: Sequences.ragged(torch.cat(own), torch.tensor([len(one) for one in own]))
+        for name, own in parts.items()
+    }
+
+
+LENGTHS = [[5, 9, 7], [20, 3, 11], [6, 14, 1]]
+
+
+def test_all_are_listed():
+    assert set(SMALL) == set(baselines.ARCHITECTURES)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_prediction_does_not_depend_on_the_batch(name):
+    model, parts = small(name).eval(), clips(LENGTHS)
+    together = model(ragged(parts))
+    for place in range(3):
+        alone = model(ragged({modality: own[place : place + 1] for modality, own in parts.items()}))
+        close(alone[0], together[place])
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+@pytest.mark.parametrize("name", SMALL)
+def test_every_parameter_gets_a_gradient(name, adversarial):
+    settings = SMALL[name] | ({"adversarial": True} if name == "misa" and adversarial else {})
+    model = baselines.build(name, WIDTH, 4, settings).double().train()
+    logits, extra = model.outputs(ragged(clips(LENGTHS)))
+    assert set(extra) == set(model.extra_losses) and logits.shape == (3, 4)
+    (torch.nn.functional.cross_entropy(logits, torch.tensor([0, 3, 1])) + sum(extra.values())).backward()
+    lacking = [key for key, own in model.named_parameters() if own.grad is None or not own.grad.any()]
+    assert not lacking
+
+
+def test_misa_as_published_hears_no_more_frames_than_there_are_tokens():
+    parts = clips(LENGTHS)
+    longer = parts | {"audio": [torch.cat([own, own + 1]) for own in parts["audio"]]}
+    for text_lengths, same in ((True, False), (False, False)):
+        model = baselines.build("misa", WIDTH, 3, {"hidden": 8, "text_lengths": text_lengths}).double().eval()
+        first, second = model(ragged(parts)), model(ragged(longer))
+        # the first clip has more sound than tokens already
+        assert torch.allclose(first[0], second[0], atol=1e-12) == text_lengths
+        assert torch.allclose(first, second, atol=1e-12) is same
+
+
+def test_widths_that_are_not_there_are_told():
+    with pytest.raises(ValueError, match="lf_dnn needs text, audio and vision; there are text, audio"):
+        baselines.build("lf_dnn", {"text": 4, "audio": 3}, 3, {})
+    with pytest.raises(ValueError, match="no baseline is called lfdnn"):
+        baselines.build("lfdnn", WIDTH, 3, {})

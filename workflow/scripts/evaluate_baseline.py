@@ -1,0 +1,23 @@
+import job
+
+job.start(snakemake)
+
+from cmc.evaluation import baseline
+
+source, result, params = snakemake.input, snakemake.output, snakemake.params
+baseline.run(
+    source.features,
+    params.kind,
+    source.sources,
+    source.subsets,
+    result.predictions,
+    result.validation,
+    result.metrics,
+    name=snakemake.wildcards.dataset,
+    variant=snakemake.wildcards.baseline,
+    seed=int(snakemake.wildcards.seed),
+    has0=params.has0,
+    mask_padding=params.mask_padding,
+    folds=params.folds,
+    device=job.device(snakemake.resources.device),
+)
