@@ -246,3 +246,10 @@ def test_widths_that_are_not_there_are_told():
         baselines.build("lf_dnn", {"text": 4, "audio": 3}, 3, {})
     with pytest.raises(ValueError, match="no baseline is called lfdnn"):
         baselines.build("lfdnn", WIDTH, 3, {})
+
+
+def test_alike_vectors_have_a_gradient():
+    """Their fifth moments differ by less than float32 can square."""
+    shared = (0.5 + 1e-6 * torch.randn(8, 3, 4)).requires_grad_()
+    misa.moments_loss(shared).backward()
+    assert shared.grad.isfinite().all()

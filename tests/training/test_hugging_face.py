@@ -150,8 +150,8 @@ def test_both_stages_and_the_evaluation(encoders, kind, layer, tmp_path):
                  text_encoder=encoders[kind])  # fmt: skip
     finetune.run(path, first, second, model={"top_k": 2}, settings={"epochs": 1})
     (tmp_path / "subsets.csv").write_text("clip_id,subset\n")
-    evaluate.run(path, [first], [second], tmp_path / "subsets.csv", tmp_path / "p.csv", tmp_path / "v.csv", tmp_path / "m.json",
-                 name="tiny", variant="cmc")  # fmt: skip
+    outputs = [tmp_path / name for name in ("p.csv", "v.csv", "m.json")]
+    evaluate.run(path, [first], [second], tmp_path / "subsets.csv", *outputs, name="tiny", variant="cmc")
     assert len(pd.read_csv(tmp_path / "p.csv")) == len(TEXTS)
     tensors, dims, _ = checkpoint.load(second)
     assert dims.features == {"text": 16, "audio": 2}

@@ -212,7 +212,9 @@ def discrepancy(one: Tensor, other: Tensor) -> Tensor:
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    return (one - other).square().sum().sqrt()
+    """Of two vectors. High moments of vectors that are nearly alike are so small that their squares are 0, whose root
+    has no gradient in the published code; here it is 0."""
+    return torch.linalg.vector_norm(one - other)
 
 
 def reconstruction_loss(found: Vectors) -> Tensor:
