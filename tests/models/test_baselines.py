@@ -253,3 +253,12 @@ def test_alike_vectors_have_a_gradient():
     shared = (0.5 + 1e-6 * torch.randn(8, 3, 4)).requires_grad_()
     misa.moments_loss(shared).backward()
     assert shared.grad.isfinite().all()
+
+
+def test_the_documented_example_of_ones_own():
+    text = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
+    names = {"__name__": "mine"}
+    exec(re.search(r"```python\n(.*?)```", text, re.S)[1], names)
+    model = names["Model"](WIDTH, 4, names["Settings"](hidden=5)).double()
+    logits, extra = model.outputs(ragged(clips(LENGTHS)))
+    assert logits.shape == (3, 4) and not extra

@@ -212,8 +212,8 @@ def discrepancy(one: Tensor, other: Tensor) -> Tensor:
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Of two vectors. High moments of vectors that are nearly alike are so small that their squares are 0, whose root
-    has no gradient in the published code; here it is 0."""
+    """Of two vectors. High moments of vectors that are nearly alike are so small that their squares are 0, whose
+    root has no gradient in the published code; here it is 0."""
     return torch.linalg.vector_norm(one - other)
 
 
