@@ -192,7 +192,7 @@ def failures(
         found |= dict(thirds(first["clip_id"], quality))
     named = {"\n".join(key): part for key, part in found.items()}
     only = statistics.Answers(
-        answers.labels, answers.clusters, named, {variant: answers.said[variant]}, answers.together
+        answers.labels, answers.clusters, named, {variant: answers.said[variant]}, answers.right
     )
     scores = statistics.resampled(only, scheme, resamples, seed)
     ones = np.ones((1, len(first)))

@@ -18,8 +18,9 @@ from cmc import files
 from cmc.corpus import consistency
 from cmc.evaluation import tables
 from cmc.evaluation.tables import LEVEL, PERCENT
-from cmc.labels import Scheme
+from cmc.labels import Scheme, binary
 from cmc.metrics import FEWEST_CLIPS, headline, weighted
+from cmc.metrics import answers as answers_of
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,16 @@ class Answers:
         test, msc, msi -> which clips (clips,) are in it.
     said : dict
         Model -> (seeds, clips, 2) int, see `cmc.metrics.answers`.
-    together : dict
-        Model -> (clips,) int: the class that its seeds say together, by the mean of their probabilities.
+    right : dict
+        Model -> (clips,) bool: whether what its seeds say together, by their mean probabilities, is right as
+        the headline metric counts: the side of polarity, else the class.
     """
 
     labels: np.ndarray
     clusters: np.ndarray
     subsets: Mapping[str, np.ndarray]
     said: Mapping[str, np.ndarray]
-    together: Mapping[str, np.ndarray]
+    right: Mapping[str, np.ndarray]
 
 
 def gather(
@@ -81,14 +83,17 @@ def gather(
             for model, logits in tables.model_logits(own, variant, scheme).items():
                 if model == variant or place == 0:
                     chances.setdefault(model, []).append(softmax(logits, axis=1))
-    together = {model: np.mean(own, axis=0).argmax(axis=1) for model, own in chances.items()}
-    together["majority"] = said["majority"][0][:, 1]
+    labels = first["class"].to_numpy()
+    together = {model: answers_of(np.mean(own, axis=0), scheme) for model, own in chances.items()}
+    together["majority"] = said["majority"][0]
+    # the first column is what the headline metric counts
+    truth = labels if scheme.has0 is None else binary(labels, scheme.has0)
     return Answers(
-        first["class"].to_numpy(),
+        labels,
         first["cluster"].to_numpy(),
         tables.rows(clips, subsets),
         {model: np.stack(said[model]) for model in (*predictions, *tables.BASELINES) if model in said},
-        together,
+        {model: own[:, 0] == truth for model, own in together.items()},
     )
 
 
@@ -206,7 +211,7 @@ def compare(
         for model in others:
             differences = PERCENT * (scores[model, subset][metric] - scores[reference, subset][metric])
             low, high = interval(differences)
-            right = [answers.together[name][chosen] == answers.labels[chosen] for name in (reference, model)]
+            right = [answers.right[name][chosen] for name in (reference, model)]
             alone, other, p = mcnemar(*right)
             rows.append(
                 {

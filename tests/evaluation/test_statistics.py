@@ -56,7 +56,7 @@ def answers(right, clusters=None, seeds=1):
         clusters=np.arange(count).astype(str) if clusters is None else clusters,
         subsets={"test": np.ones(count, dtype=bool)},
         said={name: np.stack([own, own], axis=-1) for name, own in said.items()},
-        together={name: (own.mean(axis=0) > 0.5).astype(int) for name, own in said.items()},
+        right={name: own.mean(axis=0) < 0.5 for name, own in said.items()},
     )
 
 
@@ -193,6 +193,17 @@ def test_a_table_has_intervals_and_verdicts(tmp_path):
     assert list(written) == statistics.COLUMNS and written["subset"].unique().tolist() == ["test"]
     difference = table.loc[("other", "test"), "acc2_mean"] - row["acc2_mean"]
     assert written["difference"][0] == pytest.approx(difference, abs=0.011)
+
+
+def test_what_seeds_say_together_counts_as_the_headline_does():
+    """Of polarity the side: a neutral clip that is called negative is right."""
+    logits = {"negative": [2.0, 0, 0, 1], "neutral": [0.0, 3, 0, 3], "positive": [0.0, 1, 2, 0]}
+    own = pd.DataFrame({"clip_id": list("abcd"), "cluster": list("abcd"), "class": [1, 1, 2, 2]})
+    own = own.assign(**{f"logits_{name}": values for name, values in logits.items()})
+    own[list(tables.MAJORITY)] = tables.constant([0, 0, 2], SIMS)
+    found = statistics.gather({"cmc": [own, own]}, {}, SIMS)
+    assert found.right["cmc"].tolist() == [True, False, True, False]
+    assert found.right["majority"].tolist() == [True, True, False, False]
 
 
 def test_predictions_of_other_clips_are_refused():
