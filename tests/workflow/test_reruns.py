@@ -247,6 +247,7 @@ def test_a_clips_video(mine):
     assert jobs["extract_audio"] == jobs["extract_vision"] == 1
 
 
+@pytest.mark.slow
 def test_a_rerun_that_fails_is_not_done(demo, tmp_path):
     """The checkpoints of a job that fails are deleted, its table is not (Snakemake issue 1978)."""
     table, finished = "results/demo/table.csv", tmp_path / "run"
