@@ -44,6 +44,9 @@ def recognised(folder: Path) -> tuple[Layout, list[Row]] | None:
     return None
 
 
+MELD = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")  # columns
+
+
 def meld(folder: Path) -> Iterator[Row]:
     """Rows of <split>_sent_emo.csv; videos are dia<Dialogue_ID>_utt<Utterance_ID>.mp4 in their split's folder."""
     tables = {mode: folder / f"{mode}_sent_emo.csv" for mode in ("train", "dev", "test")}
@@ -53,7 +56,10 @@ def meld(folder: Path) -> Iterator[Row]:
     for mode, table in tables.items():
         if not table.is_file():
             continue
-        for row in csv.DictReader(io.StringIO(manifest.decoded(table), newline="")):
+        rows = csv.DictReader(io.StringIO(manifest.decoded(table), newline=""), restval="")
+        if lacking := [name for name in MELD if name not in (rows.fieldnames or [])]:
+            raise manifest.ManifestError(f"{table} lacks the column {lacking[0]} that MELD's tables have")
+        for row in rows:
             dialogue, clip = f"dia{row['Dialogue_ID']}", f"utt{row['Utterance_ID']}"
             video = places.get((mode, f"{dialogue}_{clip}"))
             yield {

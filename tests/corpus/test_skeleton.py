@@ -107,3 +107,9 @@ def test_corpora_whose_files_names_tell_the_emotion(tmp_path, capsys, names, nam
         found = list(csv.DictReader(file))
     assert {(row["speaker"], row["text"], row["label"]) for row in found} == rows
     assert all((tmp_path / row["path"]).is_file() for row in found) and "mode" not in found[0]
+
+
+def test_a_table_that_is_not_melds_is_told(tmp_path, capsys):
+    (tmp_path / "train_sent_emo.csv").write_text("Utterance,Speaker\nHi,Joey\n")
+    assert cli.main(["init", str(tmp_path)]) == 2
+    assert "lacks the column Emotion that MELD's tables have" in capsys.readouterr().err

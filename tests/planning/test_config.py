@@ -21,6 +21,7 @@ def test_the_projects_own_config_has_no_mistake():
         ({"datasets": {"mine": {"source": "raw"}}}, "datasets.mine"),
         ({"features": {"audio": {"chsims33": {"f0": "none"}}}}, "features.audio.chsims33.f0"),
         ({"device": "gpu"}, "device: 'gpu'"),
+        ({"variants": {"from_demo": {}}}, "variants: 'from_demo' should not be valid"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(changes, told):

@@ -112,3 +112,40 @@ def test_what_tuning_chooses_by_must_suit_the_labels():
         plan(datasets=mine, tuning={"by": "f1"})[0].tuned_by("mine")
     with pytest.raises(PlanError, match="divided into folds"):
         plan(datasets={"mine": MINE | {"split": {"by": "speaker"}}})[0].tuned_by("mine")
+
+
+def test_baselines_are_rows_of_tables_where_all_modalities_are_there():
+    variants, _ = plan()
+    assert variants.of_table("demo", "baselines")[:3] == ["cmc", "late_average", "logistic"]
+    blind, _ = plan(datasets={"demo": {"features": {"vision": {"extractor": "none"}}}})
+    assert blind.of_table("demo", "baselines") == ["cmc", "late_average", "logistic"]
+    sources = variants.baseline_sources("demo", "late_average", 7)
+    assert sources == [f"results/demo/cmc/seed7/{name}.csv" for name in ("predictions", "validation")]
+    assert variants.baseline_sources("demo", "tfn", 7) == ["results/demo/tfn/seed7/baseline.safetensors"]
+    stage = variants.baselines.stage("mosi", "lmf", True)
+    assert (
+        stage["model"]["rank"] == 3
+        and stage["model"]["hidden"]["audio"] == 16
+        and stage["settings"]["batch"] == 64
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"baselines": {"nosuch": {}}},
+            "no architecture is called nosuch; there are lf_dnn, lmf, misa, mult, tfn",
+        ),
+        (
+            {"baselines": {"tfn": {"model": {"rank": 3}}}},
+            r"baselines.tfn.model: unknown rank; there are hidden",
+        ),
+        ({"baselines": {"logistic": {"lr": 1}}}, r"baselines.logistic: has no settings"),
+        ({"datasets": {"demo": {"baselines": {"mine": {}}}}}, "there is no baseline mine"),
+        ({"baselines": {"cmc": {"architecture": "tfn"}}}, "baselines: cmc is the name of a variant"),
+    ],
+)
+def test_mistakes_in_baselines_are_told(changes, told):
+    with pytest.raises(PlanError, match=told):
+        plan(**changes)
