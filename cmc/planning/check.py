@@ -1,6 +1,9 @@
 """A data set judged before anything runs: all that label file, folders, config and installed packages tell."""
 
+import importlib.util
+import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from cmc import hub
@@ -38,6 +41,7 @@ def findings(
     Reads its label file and lists its folders; opens no video. `tables` are those that are wanted of it.
     """
     found = [
+        *gpu(config["device"]),
         *encoders(data, dataset, config["download"]),
         *transcriber(data, dataset, config["download"]),
         *files_read(data, dataset),
@@ -50,6 +54,26 @@ def findings(
     elif dataset != DEMO:
         found += label_file(config, data, dataset)
     return sorted(found, key=lambda finding: ("error", "warning", "good").index(finding.level))
+
+
+def gpu(device: str) -> list[Finding]:
+    """A GPU that is asked for, of a PyTorch that can use none. Whether there is one is not asked: a plan for a cluster
+    is made where there need be none."""
+    spec = importlib.util.find_spec("torch")  # looked at, not imported: that takes seconds
+    places = (spec.submodule_search_locations or []) if spec else []
+    versions = [Path(place, "version.py") for place in places]
+    if not device.startswith("cuda") or not versions or not versions[0].is_file():
+        return []
+    text = versions[0].read_text(encoding="utf-8")
+    if not all(re.search(rf"^{kind}\b.*= None$", text, re.MULTILINE) for kind in ("cuda", "hip")):
+        return []
+    return [
+        Finding(
+            "error",
+            f"device is {device}, but the installed PyTorch was built without CUDA: set device to auto or cpu, or"
+            " install PyTorch with CUDA (pip install --force-reinstall torch)",
+        )
+    ]
 
 
 def encoders(data: Data, dataset: str, download: bool) -> list[Finding]:

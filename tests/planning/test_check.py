@@ -1,5 +1,7 @@
 """A data set judged before anything runs: the part that takes the config."""
 
+import importlib.machinery
+import importlib.util
 import sys
 
 import pytest
@@ -85,3 +87,23 @@ def test_the_model_that_transcribes(tmp_path):
     assert "is a model of the kind bert: give one of Whisper's" in told(
         judged(root=str(tmp_path), transcribe=str(bert))
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None\n", True),
+        ("cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n", False),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '7.0'\n", False),
+        ("", False),
+    ],
+)
+def test_a_gpu_that_pytorch_can_not_use_is_told_before_any_job(tmp_path, monkeypatch, version, refused):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").touch()
+    (tmp_path / "torch/version.py").write_text(version)
+    spec = importlib.machinery.PathFinder.find_spec("torch", [str(tmp_path)])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    for device in ("cuda", "cuda:1"):
+        assert ("built without CUDA: set device to auto" in told(check.gpu(device))) is refused
+    assert not check.gpu("auto") and not check.gpu("cpu")
