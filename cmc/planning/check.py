@@ -57,8 +57,8 @@ def findings(
 
 
 def gpu(device: str) -> list[Finding]:
-    """A GPU that is asked for, of a PyTorch that can use none. Whether there is one is not asked: a cluster is planned
-    for where there need be none."""
+    """A GPU that is asked for, of a PyTorch that can use none. Whether there is one is not asked: a cluster's jobs
+    are planned where there need be none."""
     spec = importlib.util.find_spec("torch")  # looked at, not imported: that takes seconds
     places = (spec.submodule_search_locations or []) if spec else []
     versions = [Path(place, "version.py") for place in places]

@@ -5,6 +5,7 @@ import numpy as np
 from test_predict import clip_of, command
 
 from cmc.features import media
+from cmc.labels import Scheme
 from cmc.prediction import overlay
 
 
@@ -66,3 +67,11 @@ def test_a_clip_as_a_whole_and_without_sound(trained, tmp_path, capsys):
     assert status == 0 and "audio: no audio track" in said
     with av.open(str(out)) as film:
         assert [stream.type for stream in film.streams] == ["video"]
+
+
+def test_what_is_drawn_of_polarity_and_of_emotions():
+    row = {"class": "sad", "happy": 0.25, "sad": 0.75, "text_happy": 0.5, "text_sad": 0.5}
+    emotions = Scheme(("happy", "sad"))
+    assert overlay.height(row, "consensus", emotions) == 0.5 and overlay.height(row, "text", emotions) == 0
+    row = {"class": "positive", "negative": 0.125, "neutral": 0.25, "positive": 0.625}
+    assert overlay.height(row, "consensus", Scheme(has0="nonpositive_positive")) == 0.5

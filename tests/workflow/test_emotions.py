@@ -146,6 +146,10 @@ def test_the_model_reads_them_in_new_clips(run, demo):
     [row] = model.predict(clip, text="I like it.").to_dict("records")
     assert row["class"] in WRITTEN and sum(row[name] for name in WRITTEN) == pytest.approx(1)
     assert list(row) == model.columns
+    found = cmc.open(folder / "results/iemocap")
+    figure = found.plot(found.predictions["clip_id"].iloc[0])
+    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert [text.get_text() for text in legends[0].get_texts()] == list(WRITTEN)
     card = (folder / "results/iemocap/model/README.md").read_text()
     assert "Reads the emotion (angry, happy, neutral, sad)" in card and "all folds of iemocap" in card
 

@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 from small_run import MINE, ONE_EPOCH, merged, planned, snakemake
 
-ONE_TABLE = merged(
-    ONE_EPOCH, {"tables": {name: ["cmc"] for name in ("ablation", "experts", "dimension", "contrastive")}}
-)
+FEW = {name: ["cmc"] for name in ("ablation", "experts", "dimension", "contrastive")}
+ONE_TABLE = merged(ONE_EPOCH, {"tables": FEW | {"baselines": ["cmc", "late_average", "logistic", "lmf"]}})
 
 
 def test_what_the_run_of_the_demo_left(demo):
@@ -28,6 +27,8 @@ def test_all_of_a_data_set_by_one_name(demo):
     snakemake(folder, "results/demo/all", config=ONE_TABLE)
     cost = pd.read_csv(folder / "results/demo/cost.csv")
     assert cost["model"].tolist() == ["cmc"] and cost["peak_memory_mb"][0] > 100
+    table = pd.read_csv(folder / "results/demo/baselines.csv")
+    assert table["model"].unique().tolist()[:4] == ["cmc", "late_average", "logistic", "lmf"]
     assert pd.read_csv(folder / "results/demo/significance.csv").empty  # of five test clips
     assert planned(folder, "results/demo/all", config=ONE_TABLE) == {}
 
