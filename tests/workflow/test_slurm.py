@@ -74,7 +74,8 @@ def ended(slurm_log):
 def test_the_demo_with_all_that_goes_wrong(slurm, tmp_path):
     (tmp_path / "broken.pkl").write_bytes(b"no pickle")
     # more epochs than a minute has time for: Slurm ends the job, the next attempt goes on
-    long = CONFIG | {"pretrain": {"epochs": 2000, "patience": 2000}}
+    many = {"demo": {"pretrain": {"epochs": 2000, "patience": 2000}}}  # the demo sets its own
+    long = CONFIG | {"datasets": CONFIG["datasets"] | many}
     scarce = ["--set-resources", *SCARCE, *PARTITIONS, "--retries", "6"]
     scarce += ["--default-resources", "slurm_partition=main"]
     targets = ["results/demo/table.csv", "results/broken/features.h5"]
