@@ -154,10 +154,12 @@ class Results:
 
     @property
     def predictions(self) -> pd.DataFrame:
+        from cmc.evaluation import tables
+
         parts = {}
         for path in sorted(self.folder.glob(f"{self.variant}/seed*/predictions.csv")):
             seed = int(re.sub(r"\D", "", path.parent.name))
-            parts[seed] = pd.read_csv(path, dtype={"clip_id": str}, keep_default_na=False)
+            parts[seed] = tables.read_predictions(path)
         return pd.concat(parts, names=["seed"]).reset_index("seed").reset_index(drop=True)
 
     @property

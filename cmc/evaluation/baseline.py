@@ -63,7 +63,7 @@ def run(
             logits, _ = simple.logistic(features, scheme, mask_padding, fold)
         else:
             logits = {
-                split: simple.late_average(own_fold(read(path), fold), scheme)
+                split: simple.late_average(own_fold(tables.read_predictions(path), fold), scheme)
                 for split, path in zip(parts, sources, strict=True)
             }
         for split, clips in splits.items():
@@ -75,10 +75,6 @@ def run(
     scores = tables.score(table, consistency.read(subsets), scheme, variant)
     scores |= {"dataset": name, "variant": variant, "seed": seed, **scheme.facts, "signatures": []}
     evaluate.write(table, validation, scores, predictions_out, validation_out, metrics_out)
-
-
-def read(path: str | Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"clip_id": str, "cluster": str}, keep_default_na=False)
 
 
 def own_fold(table: pd.DataFrame, fold: int | None) -> pd.DataFrame:

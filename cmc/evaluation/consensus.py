@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import entropy
 
-from cmc import LABELS, MODALITIES
+from cmc import MODALITIES
 from cmc.corpus.consistency import UNIMODAL
 from cmc.evaluation import statistics, tables
 from cmc.labels import Scheme, given
 from cmc.metrics import FEWEST_CLIPS, headline
 
-LETTERS = dict(zip(MODALITIES, (letter for letter in LABELS if letter != "M"), strict=True))
 SEVERAL, NONE = "several", "none"  # dissenting modalities
 WEAK, STRONG = 1 / 3, 2 / 3  # of the largest label there is
 PARTS = 3  # of equally many clips, for lengths and qualities

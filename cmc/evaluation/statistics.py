@@ -240,8 +240,7 @@ def read(paths: Sequence[str | Path], runs: Sequence[Mapping]) -> dict[str, list
     """Predictions by variant, one a seed; `runs` are the metrics of the same runs in the same order."""
     found: dict[str, list[pd.DataFrame]] = {}
     for path, run in zip(paths, runs, strict=True):
-        text = {"clip_id": str, "cluster": str}
-        found.setdefault(run["variant"], []).append(pd.read_csv(path, dtype=text, keep_default_na=False))
+        found.setdefault(run["variant"], []).append(tables.read_predictions(path))
     return found
 
 

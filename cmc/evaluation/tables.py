@@ -207,6 +207,11 @@ def by_fold(scores: Sequence[Mapping]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read predictions as evaluation writes them; ids and speakers are text."""
+    return pd.read_csv(path, dtype={"clip_id": str, "cluster": str}, keep_default_na=False)
+
+
 def read(path: str | Path) -> pd.DataFrame:
     """Read what `write` wrote."""
     return pd.read_csv(path, dtype={"model": str}, keep_default_na=False, na_values=[""])

@@ -20,7 +20,7 @@ from sklearn.metrics import confusion_matrix
 
 from cmc import files
 from cmc.evaluation import warnings
-from cmc.evaluation.tables import cells, model_logits, read, routed
+from cmc.evaluation.tables import cells, model_logits, read, read_predictions, routed
 from cmc.labels import Scheme
 from cmc.metrics import FEWEST_CLIPS, HEADINGS, OF_CLASS, headline
 
@@ -100,7 +100,7 @@ def write(
     text = render(
         dataset,
         read(table),
-        [pd.read_csv(path, dtype={"clip_id": str}, keep_default_na=False) for path in predictions],
+        [read_predictions(path) for path in predictions],
         [
             {"pretrain": one["history"], "finetune": other["history"]}
             for one, other in zip(first, second, strict=True)

@@ -12,12 +12,11 @@ import torch
 from cmc import MODALITIES
 from cmc.models import baselines
 from cmc.models.baselines import lf_dnn, lmf, misa, mult, tfn
-from cmc.models.baselines.parts import named
 from cmc.models.sequences import Sequences
 
 GOLDEN = Path(os.environ.get("CMC_GOLDEN_BASELINES", Path(__file__).parent.parent / "golden/baselines"))
 DIMS = json.loads((GOLDEN / "dims.json").read_text())
-WIDTH, HIDDEN = named(DIMS["width"]), named(DIMS["hidden"])
+WIDTH, HIDDEN = (dict(zip(MODALITIES, DIMS[key], strict=True)) for key in ("width", "hidden"))
 NO_DROPOUT = {"audio": 0.0, "vision": 0.0}
 OURS = [  # published name of a parameter -> ours
     (r"^(\w+)_subnet\.rnn\.", r"encoders.\1.rnn."),

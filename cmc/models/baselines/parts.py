@@ -1,6 +1,6 @@
 """What several baselines are made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -120,8 +120,3 @@ class Head(nn.Module):
 def with_one(x: Tensor) -> Tensor:
     """(batch, width) with a 1 in front."""
     return torch.cat([x.new_ones(len(x), 1), x], dim=1)
-
-
-def named(values: Sequence[float]) -> dict[str, float]:
-    """Values of text, audio and vision by name."""
-    return dict(zip(("text", "audio", "vision"), values, strict=True))
