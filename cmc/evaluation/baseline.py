@@ -60,7 +60,8 @@ def run(
             model = TrainedBaseline(sources[place], device)
             logits = {split: model.logits(clips) for split, clips in splits.items()}
         elif kind == "logistic":
-            logits, _ = simple.logistic(features, scheme, mask_padding, fold)
+            train = dataset.load(features, "train", device, mask_padding, fold)
+            logits, _ = simple.logistic(splits | {"train": train}, scheme)
         else:
             logits = {
                 split: simple.late_average(own_fold(tables.read_predictions(path), fold), scheme)

@@ -1,7 +1,6 @@
 """Two baselines that every reviewer asks for: the average of the unimodal models, and logistic regression."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ from sklearn.preprocessing import StandardScaler
 from cmc.evaluation import tables
 from cmc.labels import Scheme
 from cmc.metrics import evaluate, headline
-from cmc.training import dataset
 from cmc.training.dataset import Ragged, Split
 
 CONSENSUS = "consensus"
@@ -49,12 +47,16 @@ def moments(ragged: Ragged) -> Sequence[np.ndarray]:
     return means, np.sqrt(np.maximum(squares - means**2, 0))
 
 
-def logistic(
-    features: str | Path, scheme: Scheme, mask_padding: bool = True, fold: int | None = None
-) -> tuple[dict[str, np.ndarray], float]:
+def logistic(splits: Mapping[str, Split], scheme: Scheme) -> tuple[dict[str, np.ndarray], float]:
     """Logistic regression on pooled features.
 
     Its strength of regularisation is chosen by the headline metric on the validation split.
+
+    Parameters
+    ----------
+    splits : mapping
+        train, valid, test.
+    scheme : Scheme
 
     Returns
     -------
@@ -63,9 +65,6 @@ def logistic(
     float
         The chosen strength, C.
     """
-    splits = {
-        name: dataset.load(features, name, "cpu", mask_padding, fold) for name in ("train", "valid", "test")
-    }
     x = {name: pooled(own) for name, own in splits.items()}
     y = {name: own.classes("M").numpy() for name, own in splits.items()}
     best: tuple[float, float, Pipeline] | None = None

@@ -17,6 +17,7 @@ from cmc.models.baselines.parts import Baseline
 from cmc.models.cmc import Dimensions
 from cmc.training import checkpoint, dataset, encoder
 from cmc.training.dataset import Split
+from cmc.training.joint import Joint
 from cmc.training.loop import Losses, finished, fit
 
 Order = Callable[[int], list[np.ndarray]]
@@ -64,7 +65,7 @@ class BaselineSettings:
     text_bf16: bool = False
 
 
-class BaselineTraining:
+class BaselineTraining(Joint):
     """The stage that `cmc.training.loop.fit` trains.
 
     Attributes
@@ -84,8 +85,9 @@ class BaselineTraining:
         order: Order,
         bert: nn.Module | None = None,
     ) -> None:
-        self.model, self.settings, self.train, self.valid = model, settings, train, valid
-        self.scheme, self.order, self.bert = scheme, order, bert
+        super().__init__(model, bert)
+        self.settings, self.train, self.valid = settings, train, valid
+        self.scheme, self.order = scheme, order
         device = next(model.parameters()).device
         self.targets = {"train": train.classes("M").to(device), "valid": valid.classes("M").to(device)}
         groups = [
@@ -100,21 +102,6 @@ class BaselineTraining:
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 self.optimizer, factor=0.1, patience=settings.plateau
             )
-        self.best_loss, self.best_epoch, self.best = float("inf"), 0, self.weights()
-
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of all that is trained: ``model.*`` and ``bert.*``."""
-        parts = {"model.": self.model} | ({} if self.bert is None else {"bert.": self.bert})
-        return {
-            f"{prefix}{name}": tensor.detach().clone()
-            for prefix, module in parts.items()
-            for name, tensor in module.state_dict().items()
-        }
-
-    def mode(self, training: bool) -> None:
-        self.model.train(training)
-        if self.bert is not None:
-            self.bert.train(training)
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Every batch once."""
@@ -150,34 +137,16 @@ class BaselineTraining:
         record |= {f"validation_{name}": scores[name] for name in metrics.of_validation(self.scheme)}
         if self.plateau is not None:
             self.plateau.step(record["validation_loss"])
-        improved = record["validation_loss"] < self.best_loss
-        if improved:
-            self.best_loss, self.best_epoch, self.best = record["validation_loss"], epoch, self.weights()
-        return record, improved
+        return record, self.keep(record["validation_loss"], epoch)
 
     def state_dict(self) -> dict:
-        best = {"loss": self.best_loss, "epoch": self.best_epoch, "weights": self.best}
         plateau = None if self.plateau is None else self.plateau.state_dict()
-        return {
-            "weights": self.weights(),
-            "optimizer": self.optimizer.state_dict(),
-            "plateau": plateau,
-            "best": best,
-        }
+        return super().state_dict() | {"plateau": plateau}
 
     def load_state_dict(self, state: dict) -> None:
-        load_weights(state["weights"], self.model, self.bert)
-        self.optimizer.load_state_dict(state["optimizer"])
+        super().load_state_dict(state)
         if self.plateau is not None:
             self.plateau.load_state_dict(state["plateau"])
-        best = state["best"]
-        self.best_loss, self.best_epoch, self.best = best["loss"], best["epoch"], best["weights"]
-
-
-def load_weights(tensors: dict[str, Tensor], model: nn.Module, bert: nn.Module | None) -> None:
-    model.load_state_dict(checkpoint.part(tensors, "model."))
-    if bert is not None:
-        bert.load_state_dict(checkpoint.part(tensors, "bert."))
 
 
 @torch.no_grad()

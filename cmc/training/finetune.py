@@ -15,6 +15,7 @@ from cmc.labels import Scheme
 from cmc.models.cmc import Dimensions, MultimodalModel, Output
 from cmc.training import checkpoint, dataset, encoder, pseudo_labels
 from cmc.training.dataset import Split
+from cmc.training.joint import Joint
 from cmc.training.loop import Losses, finished, fit
 from cmc.training.losses import balanced, supervised_contrastive
 
@@ -59,7 +60,7 @@ class FinetuneSettings:
     class_weights: Literal["none", "balanced"] = "none"
 
 
-class Finetuning:
+class Finetuning(Joint):
     """The stage that `cmc.training.loop.fit` trains.
 
     Attributes
@@ -82,8 +83,9 @@ class Finetuning:
         order: Order,
         bert: nn.Module | None = None,
     ) -> None:
-        self.model, self.settings, self.train, self.valid = model, settings, train, valid
-        self.labels, self.scheme, self.order, self.bert = labels, scheme, order, bert
+        super().__init__(model, bert)
+        self.settings, self.train, self.valid = settings, train, valid
+        self.labels, self.scheme, self.order = labels, scheme, order
         device = next(model.parameters()).device
         self.targets = {"train": train.classes("M").to(device), "valid": valid.classes("M").to(device)}
         self.class_weights = None
@@ -94,21 +96,6 @@ class Finetuning:
             groups += encoder.parameter_groups(bert, settings.text_lr, settings.text_weight_decay)
         self.optimizer = torch.optim.Adam(groups, lr=settings.lr, fused=True)
         self.names = ["M", *model.dims.modalities, "contrastive"]
-        self.best_loss, self.best_epoch, self.best = float("inf"), 0, self.weights()
-
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of all that is trained: ``model.*`` and ``bert.*``."""
-        parts = {"model.": self.model} | ({} if self.bert is None else {"bert.": self.bert})
-        return {
-            f"{p}{n}": t.detach().clone()
-            for p, module in parts.items()
-            for n, t in module.state_dict().items()
-        }
-
-    def mode(self, training: bool) -> None:
-        self.model.train(training)
-        if self.bert is not None:
-            self.bert.train(training)
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Every batch once."""
@@ -167,27 +154,7 @@ class Finetuning:
         answers = torch.cat(logits).cpu().numpy(), self.targets["valid"].cpu().numpy()
         scores = metrics.evaluate(*answers, self.scheme)
         record |= {f"validation_{name}": scores[name] for name in metrics.of_validation(self.scheme)}
-        improved = record["validation_loss"] < self.best_loss
-        if improved:
-            self.best_loss, self.best_epoch, self.best = record["validation_loss"], epoch, self.weights()
-        return record, improved
-
-    def state_dict(self) -> dict:
-        best = {"loss": self.best_loss, "epoch": self.best_epoch, "weights": self.best}
-        return {"weights": self.weights(), "optimizer": self.optimizer.state_dict(), "best": best}
-
-    def load_state_dict(self, state: dict) -> None:
-        load_weights(state["weights"], self.model, self.bert)
-        self.optimizer.load_state_dict(state["optimizer"])
-        best = state["best"]
-        self.best_loss, self.best_epoch, self.best = best["loss"], best["epoch"], best["weights"]
-
-
-def load_weights(tensors: dict[str, Tensor], model: MultimodalModel, bert: nn.Module | None) -> None:
-    """The weights of a finetuned checkpoint into the modules."""
-    model.load_state_dict(checkpoint.part(tensors, "model."))
-    if bert is not None:
-        bert.load_state_dict(checkpoint.part(tensors, "bert."))
+        return record, self.keep(record["validation_loss"], epoch)
 
 
 def expert_labels(

@@ -183,5 +183,6 @@ def test_a_class_without_training_clips_gets_a_number(tmp_path):
         labels, is_train = file["clips/label"][:], file["clips/split"].asstr()[:] == "train"
         labels[is_train & (labels == 0)] = 1
         file["clips/label"][:] = labels
-    found, _ = simple.logistic(features, SIMS)
+    splits = {name: dataset.load(features, name) for name in ("train", "valid", "test")}
+    found, _ = simple.logistic(splits, SIMS)
     assert np.isfinite(found["test"]).all() and (found["test"].argmax(axis=1) != 1).all()
