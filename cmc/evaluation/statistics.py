@@ -14,13 +14,14 @@ import pandas as pd
 from scipy.special import softmax
 from scipy.stats import binomtest
 
-from cmc import files
 from cmc.corpus import consistency
 from cmc.evaluation import tables
-from cmc.evaluation.tables import LEVEL, PERCENT
+from cmc.evaluation.tables import ALPHA, PERCENT
 from cmc.labels import Scheme, binary
 from cmc.metrics import FEWEST_CLIPS, headline, weighted
 from cmc.metrics import answers as answers_of
+
+FEWEST_CLUSTERS = 6  # even if all of five agree, chance alone does that once in 16 times: p is above 0.05
 
 
 @dataclass(frozen=True)
@@ -105,22 +106,40 @@ def resampled(
     Returns
     -------
     dict
-        (model, subset) -> metric -> (resamples,) float, the mean over the drawn seeds. Of one resample, all models
-        have the same clips, and those with as many seeds the same seeds.
+        (model, subset) -> metric -> (resamples,) float, the mean over the drawn seeds, in [0, 1]; all NaN where
+        the subset's clips are of less than `FEWEST_CLUSTERS` clusters. Of one resample, all models have the same
+        clips, and those with as many seeds the same seeds.
     """
     rng = np.random.default_rng(seed)
     weights = drawn(answers.clusters, resamples, rng)
     counts = sorted({len(own) for own in answers.said.values()})
-    seeds = {count: rng.multinomial(count, [1 / count] * count, size=resamples) / count for count in counts}
+    seeds = {count: shares_of(count, resamples, rng) for count in counts}
     found = {}
     for (model, said), (subset, chosen) in product(answers.said.items(), answers.subsets.items()):
         by_seed = [weighted(one[chosen], answers.labels[chosen], weights[:, chosen], scheme) for one in said]
         shares = seeds[len(said)]
+        enough = 1.0 if clusters_of(answers, chosen) >= FEWEST_CLUSTERS else np.nan
         found[model, subset] = {
-            metric: (np.stack([scores[metric] for scores in by_seed], axis=1) * shares).sum(axis=1)
+            metric: enough
+            * (np.stack([scores[metric] for scores in by_seed], axis=1) * shares).sum(axis=1).clip(0, 1)
             for metric in by_seed[0]
         }
     return found
+
+
+def clusters_of(answers: Answers, chosen: np.ndarray) -> int:
+    """How many speakers or source videos some clips are of."""
+    return len(np.unique(answers.clusters[chosen]))
+
+
+def shares_of(count: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """The weight of each seed, (resamples, count), drawn with replacement; each row's sum is 1.
+
+    Of so few, a plain draw varies by (count - 1) / count too little; the weights are stretched by what is missing,
+    so that the mean over seeds has its unbiased variance.
+    """
+    shares = rng.multinomial(count, [1 / count] * count, size=resamples) / count
+    return 1 / count + (shares - 1 / count) * (np.sqrt(count / (count - 1)) if count > 1 else 1)
 
 
 def drawn(clusters: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -130,18 +149,21 @@ def drawn(clusters: np.ndarray, resamples: int, rng: np.random.Generator) -> np.
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """The middle `LEVEL` of the resamples; NaN where nothing is known."""
+    """The middle of the resamples, all but `ALPHA`; NaN where nothing is known."""
     known = values[np.isfinite(values)]
     if not len(known):
         return float("nan"), float("nan")
-    low, high = np.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    low, high = np.percentile(known, [50 * ALPHA, 100 - 50 * ALPHA])
     return float(low), float(high)
 
 
-def intervals(scores: Mapping[tuple[str, str], Mapping[str, np.ndarray]]) -> pd.DataFrame:
-    """The interval of each metric, in percent: model, subset, metric, low, high."""
+def intervals(
+    scores: Mapping[tuple[str, str], Mapping[str, np.ndarray]], clusters: Mapping[str, int]
+) -> pd.DataFrame:
+    """The interval of each metric, in percent: model, subset, metric, low, high; and the subset's clusters."""
     return pd.DataFrame(
         {"model": model, "subset": subset, "metric": metric, "low": PERCENT * low, "high": PERCENT * high}
+        | {"clusters": clusters[subset]}
         for (model, subset), own in scores.items()
         for metric, values in own.items()
         for low, high in [interval(values)]
@@ -149,8 +171,13 @@ def intervals(scores: Mapping[tuple[str, str], Mapping[str, np.ndarray]]) -> pd.
 
 
 def p_value(differences: np.ndarray) -> float:
-    """How likely a difference as large is if there is none: two-sided, by the share of resamples beyond 0."""
+    """How likely a difference as large is if there is none: two-sided, by the share of resamples beyond 0.
+
+    NaN where nothing is known.
+    """
     known = differences[np.isfinite(differences)]
+    if not len(known):
+        return float("nan")
     below, above = ((1 + (known * sign >= 0).sum()) / (1 + len(known)) for sign in (-1, 1))
     return float(min(1.0, 2 * min(below, above)))
 
@@ -169,11 +196,10 @@ def mcnemar(reference: np.ndarray, other: np.ndarray) -> tuple[int, int, float]:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p values corrected for how many they are, (n,): Holm 1979."""
-    order, count = np.argsort(p, kind="stable"), len(p)
-    steps = np.maximum.accumulate(p[order] * (count - np.arange(count)))
-    corrected = np.empty(count)
-    corrected[order] = np.minimum(steps, 1)
+    """p values corrected for how many they are, (n,): Holm 1979. NaN is no p value and stays."""
+    corrected, known = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
+    order, count = known[np.argsort(p[known], kind="stable")], len(known)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * (count - np.arange(count))), 1)
     return corrected
 
 
@@ -196,9 +222,9 @@ def compare(
     Returns
     -------
     DataFrame
-        model, reference, subset, n, metric; difference of the means (model less reference), its interval low, high
-        in points; p by the resamples, p_holm corrected for the models compared on the subset; right by the
-        reference alone, by the model alone, and McNemar's p, of what each model's seeds say together; apart:
+        model, reference, subset, n, clusters, metric; difference of the means (model less reference), its interval
+        low, high in points; p by the resamples (none of less than `FEWEST_CLUSTERS` clusters), p_holm corrected for
+        the models compared on the subset; right by the reference alone, by the model alone, and McNemar's p, of what each model's seeds say together; apart:
         whether p_holm is below 0.05. No row of subsets of less than `FEWEST_CLIPS` clips.
     """
     reference, *others = answers.said
@@ -219,6 +245,7 @@ def compare(
                     "reference": reference,
                     "subset": subset,
                     "n": int(chosen.sum()),
+                    "clusters": clusters_of(answers, chosen),
                     "metric": metric,
                     "difference": means[model, subset] - means[reference, subset],
                     "low": low,
@@ -230,10 +257,14 @@ def compare(
                 }
             )
         if rows:
-            own = pd.DataFrame(rows)
-            own.insert(own.columns.get_loc("p") + 1, "p_holm", holm(own["p"].to_numpy()))
-            parts.append(own.assign(apart=own["p_holm"] < 1 - LEVEL))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+            parts.append(pd.DataFrame(rows))
+    return corrected(pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS))
+
+
+def corrected(compared: pd.DataFrame) -> pd.DataFrame:
+    """Comparisons with p_holm and apart: corrected for how many there are on a subset."""
+    p_holm = compared.groupby("subset")["p"].transform(lambda own: holm(own.to_numpy(dtype=float)))
+    return compared.assign(p_holm=p_holm, apart=p_holm < ALPHA)[COLUMNS]
 
 
 def read(paths: Sequence[str | Path], runs: Sequence[Mapping]) -> dict[str, list[pd.DataFrame]]:
@@ -244,18 +275,12 @@ def read(paths: Sequence[str | Path], runs: Sequence[Mapping]) -> dict[str, list
     return found
 
 
-def write(compared: pd.DataFrame, path: str | Path) -> None:
-    """Write what `compare` gives as CSV."""
-    digits = dict.fromkeys(("difference", "low", "high"), 2) | dict.fromkeys(("p", "p_holm", "mcnemar_p"), 4)
-    with files.whole(path) as partial:
-        compared.round(digits).to_csv(partial, index=False, lineterminator="\n")
-
-
 COLUMNS = [
     "model",
     "reference",
     "subset",
     "n",
+    "clusters",
     "metric",
     "difference",
     "low",
@@ -306,4 +331,5 @@ def of_table(
         for model in answers.said
         for subset in answers.subsets
     }
-    return intervals(scores), compare(answers, scores, means, scheme)
+    clusters = {subset: clusters_of(answers, chosen) for subset, chosen in answers.subsets.items()}
+    return intervals(scores, clusters), compare(answers, scores, means, scheme)

@@ -17,8 +17,9 @@ PUBLISHED_METRICS = ("acc2", "f1")
 MAJORITY = ("majority_side", "majority")  # columns of predictions
 ABSENT = "-"
 PERCENT, DECIMALS = 100, 2
-LEVEL = 0.95  # of intervals; models whose corrected p is below 1 - LEVEL are told apart
-SAME = "not told apart"
+ALPHA = 0.05  # intervals hold 1 - ALPHA; models whose corrected p is below it are told apart
+SAME, UNKNOWN = "not told apart", "too few clusters"
+P_VALUES, P_DECIMALS = ("p", "p_holm", "mcnemar_p"), 4
 
 
 def score(
@@ -147,9 +148,11 @@ def table(
     Returns
     -------
     DataFrame
-        model, subset, n (clips), seeds, then {metric}_mean and {metric}_std (sample standard deviation, NaN
+        model, subset, n (clips), where there are intervals clusters (speakers or source videos, of which they
+        are drawn), seeds, then {metric}_mean and {metric}_std (sample standard deviation, NaN
         for one seed; metrics see `cmc.metrics.names`), {metric}_low and {metric}_high where there are intervals;
-        of the headline metric, where models are compared, difference to the first variant and p (corrected); of
+        of the headline metric, where models are compared, difference to the first variant, p (corrected for the
+        table's models) and verdict: worse, better, not told apart, or too few clusters to tell; of
         polarity, published_acc2, published_f1. All but p in percent with two decimals; NaN for less than
         `FEWEST_CLIPS` clips, of which each is worth more than ten points. Rows: variants as they first come,
         text, audio, vision, majority; within each test, msc, msi. Baselines are those
@@ -173,8 +176,7 @@ def table(
         if bounds:
             row = _bounded(row, bounds, wanted)
         if compared is not None:
-            own = tests.get((model, subset), {})
-            row |= {"difference": own.get("difference", np.nan), "p": own.get("p_holm", np.nan)}
+            row |= _told(tests.get((model, subset)))
         if scheme.polar:
             row |= _published(published, scores[0]["dataset"], model, subset)
         rows.append(row)
@@ -240,19 +242,11 @@ def cells(results: pd.DataFrame) -> pd.DataFrame:
             if f"{name}_low" in results:
                 ends = zip(results[f"{name}_low"], results[f"{name}_high"], strict=True)
                 shown["95 %"] = [f"{low:.1f} to {high:.1f}" if low == low else ABSENT for low, high in ends]
-            if "p" in results:
-                told = zip(results["difference"], results["p"], strict=True)
-                shown[f"vs {results['model'].iloc[0]}"] = [verdict(*one) for one in told]
+            if "verdict" in results:
+                shown[f"vs {results['model'].iloc[0]}"] = results["verdict"].fillna("")
         if name in PUBLISHED_METRICS and results[f"published_{name}"].notna().any():
             shown[f"{heading} published"] = results[f"published_{name}"].map(_number)
     return pd.DataFrame(shown)
-
-
-def verdict(difference: float, p: float) -> str:
-    """Whether a model is worse or better than the first one, by its difference and corrected p."""
-    if np.isnan(p):
-        return ""
-    return SAME if p >= 1 - LEVEL else "worse" if difference < 0 else "better"
 
 
 def show(results: pd.DataFrame) -> str:
@@ -268,9 +262,14 @@ def show(results: pd.DataFrame) -> str:
 
 
 def write(results: pd.DataFrame, path: Path | str, digits: int = DECIMALS) -> None:
-    """Write a table as CSV, so many decimals, absent values empty. Replaces `path` whole or not at all."""
+    """Write a table as CSV, so many decimals (of p values `P_DECIMALS`), absent values empty.
+
+    Replaces `path` whole or not at all.
+    """
     with files.whole(path) as partial:
-        results.to_csv(partial, index=False, float_format=f"%.{digits}f", lineterminator="\n")
+        fine = {name: results[name].map(_p) for name in P_VALUES if name in results}
+        shown = results.assign(**fine)
+        shown.to_csv(partial, index=False, float_format=f"%.{digits}f", lineterminator="\n")
 
 
 def rows(clips: pd.Series, subsets: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
@@ -338,6 +337,8 @@ def _bounded(row: dict, bounds: Mapping[tuple, Mapping[str, float]], wanted: Seq
     """The same row with the interval of each metric behind it; none of too few clips."""
     found = {}
     for key, value in row.items():
+        if key == "seeds":
+            found["clusters"] = bounds[row["model"], row["subset"], wanted[0]]["clusters"]
         found[key] = value
         name = key.removesuffix("_std")
         if key.endswith("_std") and name in wanted:
@@ -348,10 +349,23 @@ def _bounded(row: dict, bounds: Mapping[tuple, Mapping[str, float]], wanted: Seq
     return found
 
 
+def _told(compared: Mapping | None) -> dict:
+    """Difference, p and verdict of a row, by its row of `cmc.evaluation.statistics.compare` if it has one."""
+    if compared is None:
+        return {"difference": np.nan, "p": np.nan, "verdict": ""}
+    difference, p = compared["difference"], compared["p_holm"]
+    verdict = UNKNOWN if np.isnan(p) else SAME if p >= ALPHA else "worse" if difference < 0 else "better"
+    return {"difference": difference, "p": p, "verdict": verdict}
+
+
 def _published(published: pd.DataFrame, dataset: str, model: str, subset: str) -> dict[str, float]:
     mine = published[["dataset", "model", "subset"]].eq([dataset, model, subset]).all(axis=1)
     values = published[mine].set_index("metric")["value"]
     return {f"published_{name}": float(values.get(name, np.nan)) for name in PUBLISHED_METRICS}
+
+
+def _p(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.{P_DECIMALS}f}"
 
 
 def _number(value: float) -> str:

@@ -219,12 +219,14 @@ def small_subsets(metrics: Sequence[Mapping]) -> Iterator[Warned]:
 
 
 def few_clusters(predictions: Sequence[pd.DataFrame]) -> Iterator[Warned]:
-    count = predictions[0]["cluster"].nunique()
+    """Speakers or source videos that intervals are drawn from: how many even ones would vary as much."""
+    sizes = predictions[0]["cluster"].value_counts().to_numpy()
+    count = round(float(sizes.sum() ** 2 / (sizes**2).sum()), 1)  # Kish 1965
     if count < CLUSTERS:
         advice = "Intervals and tests draw these; of so few, intervals are too narrow"
-        yield Warned(
-            "test", f"Test clips are of only {count} speakers or source videos", count, CLUSTERS, advice
-        )
+        uneven = f", so uneven that they count as {count:g}" if count < len(sizes) else ""
+        text = f"Test clips are of only {len(sizes)} speakers or source videos{uneven}"
+        yield Warned("test", text, count, CLUSTERS, advice)
 
 
 def chance(metrics: Sequence[Mapping]) -> Iterator[Warned]:

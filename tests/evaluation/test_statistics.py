@@ -142,6 +142,7 @@ def test_mcnemar_by_hand():
 def test_holm_by_hand():
     # 0.01 x 4, 0.02 x 3, then never less than what came before
     assert statistics.holm(np.array([0.03, 0.01, 0.02, 0.5])) == pytest.approx([0.06, 0.04, 0.06, 0.5])
+    assert statistics.holm(np.array([0.03, np.nan, 0.04])) == pytest.approx([0.06, np.nan, 0.06], nan_ok=True)
     assert statistics.holm(np.array([0.6, 0.9])) == pytest.approx([1, 1])
 
 
@@ -188,7 +189,7 @@ def test_a_table_has_intervals_and_verdicts(tmp_path):
     assert np.isnan(row["p"]) and 0 < table.loc[("majority", "test"), "p"] <= 1
     shown = tables.show(table.reset_index())
     assert "vs cmc" in shown and "not told apart" in shown and "95 %" in shown
-    statistics.write(tested[1], tmp_path / "s.csv")
+    tables.write(tested[1], tmp_path / "s.csv")
     written = pd.read_csv(tmp_path / "s.csv")
     assert list(written) == statistics.COLUMNS and written["subset"].unique().tolist() == ["test"]
     difference = table.loc[("other", "test"), "acc2_mean"] - row["acc2_mean"]
@@ -204,6 +205,52 @@ def test_what_seeds_say_together_counts_as_the_headline_does():
     found = statistics.gather({"cmc": [own, own]}, {}, SIMS)
     assert found.right["cmc"].tolist() == [True, False, True, False]
     assert found.right["majority"].tolist() == [True, True, False, False]
+
+
+def test_few_clusters_make_no_claim(tmp_path):
+    """One speaker and one seed: a model that is worse on nine of ten clips is not told apart."""
+    right = {"cmc": np.arange(60) < 54, "other": np.arange(60) < 6}
+    means = {("cmc", "test"): 90.0, ("other", "test"): 10.0}
+    for count in (1, statistics.FEWEST_CLUSTERS - 1, statistics.FEWEST_CLUSTERS):
+        own = answers(right, clusters=(np.arange(60) % count).astype(str))
+        scores = statistics.resampled(own, EMOTIONS, 500, 0)
+        row = statistics.compare(own, scores, means, EMOTIONS).iloc[0]
+        assert row["clusters"] == count
+        if count < statistics.FEWEST_CLUSTERS:
+            assert np.isnan([row["p"], row["p_holm"], row["low"], row["high"]]).all() and not row["apart"]
+            assert np.isnan(statistics.interval(scores["cmc", "test"]["wa"])).all()
+        else:
+            assert row["p_holm"] < 0.05 and row["apart"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_seeds_are_drawn_with_the_variance_of_their_mean(count):
+    shares = statistics.shares_of(count, 20000, np.random.default_rng(0))
+    scores = np.random.default_rng(count).random(count)
+    expected = scores.var(ddof=1) / count if count > 1 else 0
+    assert shares.sum(axis=1) == pytest.approx(np.ones(20000))
+    assert (shares @ scores).var() == pytest.approx(expected, rel=0.1, abs=1e-12)
+
+
+def test_a_verdict_is_that_of_the_p_as_computed(tmp_path):
+    """p of 0.053 is written as 0.0530, not rounded to 0.05 and read as worse."""
+    scores = [
+        {"dataset": "x", "variant": name, "seed": 1, **SIMS.facts}
+        | {"models": {name: {"test": dict.fromkeys(tables.names(SIMS), 0.5) | {"n": 60}}}}
+        for name in ("cmc", *"abc")
+    ]
+    for p, verdict in [
+        (0.053, "not told apart"),
+        (0.05, "not told apart"),
+        (0.0499, "worse"),
+        (np.nan, "too few clusters"),
+    ]:
+        compared = pd.DataFrame({"model": ["a"], "subset": ["test"], "difference": [-20.0], "p_holm": [p]})
+        tables.write(tables.table(scores, tables.published_values(), None, compared), tmp_path / "t.csv")
+        found = tables.read(tmp_path / "t.csv").set_index("model")
+        assert found.loc["a", "verdict"] == verdict
+        assert found.loc["a", "p"] == pytest.approx(p, nan_ok=True)
+        assert verdict in tables.show(found.reset_index())
 
 
 def test_predictions_of_other_clips_are_refused():
