@@ -1,6 +1,6 @@
 """Classes of sentiment or emotion, and how a label falls into them."""
 
-import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
@@ -11,11 +11,13 @@ CLASSES = ("negative", "neutral", "positive")
 NEGATIVE, NEUTRAL, POSITIVE = range(len(CLASSES))
 Has0 = Literal["nonpositive_positive", "negative_nonnegative"]
 Array = TypeVar("Array")
-NAME = re.compile(r"[^\W_][\w -]{0,39}")  # of a class: columns and folders are called after it
+LONGEST = 40  # name of a class, after which columns and folders are called
+# what readers of tables take for something else than text
+NO_TEXT = frozenset("true false yes no on off nan na none null nil inf infinity nat".split())
 # columns of tables beside those of the classes
 TAKEN = frozenset(
     "absent class clip consistent dissents end face_pixels faces features label missing model prediction silence"
-    " start tokens transcript unknown voiced".split()
+    " start tokens transcript unknown voiced non0".split()
 )
 
 
@@ -90,11 +92,22 @@ def check_name(name: Any) -> None:
     ValueError
         Says what names are like.
     """
-    if not isinstance(name, str) or not NAME.fullmatch(name) or name in TAKEN:
+    if not isinstance(name, str) or not _fits(name) or name in TAKEN or name.casefold() in NO_TEXT:
         raise ValueError(
-            f"{name!r} can't be a class: a name has letters, digits, spaces, - and _, up to 40, and is none of"
-            f" {', '.join(sorted(TAKEN))}"
+            f"{name!r} can't be a class: a name begins with a letter, has letters, digits, spaces, - and _, up to"
+            f" {LONGEST}, ends with no space, and is none of {', '.join(sorted(TAKEN | NO_TEXT))}"
         )
+
+
+def _fits(name: str) -> bool:
+    """Whether a name has but the characters it may; marks belong to the letters of many scripts."""
+    known = all(c.isalnum() or c in " -_" or unicodedata.category(c).startswith("M") for c in name)
+    return known and 0 < len(name) <= LONGEST and name[0].isalpha() and not name.endswith(" ")
+
+
+def spelled(label: str) -> str:
+    """How a label is looked up: without regard to case, spaces around it, and how its accents are coded."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", label).strip().casefold())
 
 
 def given(labels: np.ndarray) -> np.ndarray:

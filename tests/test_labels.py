@@ -40,13 +40,32 @@ def test_which_labels_are_there():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a" * 41, "x,y", "a\nb", "_x", "missing", "class", "<b>", 1, None, True]
+    "name",
+    [
+        "",
+        "a" * 41,
+        "x,y",
+        "a\nb",
+        "_x",
+        "missing",
+        "class",
+        "<b>",
+        1,
+        None,
+        True,
+        "0",
+        "3",
+        "True",
+        "nan",
+        "non0",
+        "happy ",
+    ],
 )
 def test_what_can_be_no_class(name):
     with pytest.raises(ValueError, match="can't be a class"):
         check_name(name)
 
 
-@pytest.mark.parametrize("name", ["angry", "very sad", "快乐", "non-neutral", "Ärger_2"])
+@pytest.mark.parametrize("name", ["angry", "very sad", "快乐", "non-neutral", "Ärger_2", "खुशी"])
 def test_what_can(name):
     check_name(name)

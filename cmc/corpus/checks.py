@@ -14,7 +14,6 @@ from cmc.corpus import manifest
 from cmc.corpus.manifest import Manifest, Rules
 
 SHOWN = 5  # names or reasons in a message
-QUOTED = re.compile(r"'.*'")
 SIGNS = {-1: "negative", 0: "neutral", 1: "positive"}
 VARYING = re.compile(  # parts of a reason that differ from clip to clip: quoted texts, numbers, lines
     r"""(?<!\w)(?P<quote>['"]).*?(?P=quote)(?!\w)|(?<!\w)[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?!\w)"""
@@ -85,12 +84,10 @@ def corpus(
     elif lost or absent:
         result.append(Finding("warning", few_lost(found, lost, absent, total, root)))
     if left := [reason for _, stage, reason in found.refused if stage == manifest.LEFT_OUT]:
-        told = ", ".join(
-            f"{count} {QUOTED.findall(reason)[0]}" for reason, count in Counter(left).most_common()
-        )
-        result.append(Finding("good", f"left out, as the config says: {told}"))
+        told = ", ".join(f"{count} clips ({reason})" for reason, count in Counter(left).most_common())
+        result.append(Finding("good", f"left out: {told}"))
     if used:
-        result += splits(used) if rules.by is None else divided(used, rules.by)
+        result += splits(used) if rules.by is None else divided(used, rules.by, found.clips)
         result += (
             emotions(used, rules.spellings) if rules.spellings else classes(used, has0, one_sided_labels)
         )
@@ -245,9 +242,12 @@ def splits(used: list[manifest.Clip]) -> list[Finding]:
     return [Finding("good", f"{len(used)} clips: {told}")]
 
 
-def divided(used: list[manifest.Clip], by: str) -> list[Finding]:
-    """Clips of each fold."""
+def divided(used: list[manifest.Clip], by: str, clips: list[manifest.Clip]) -> list[Finding]:
+    """Clips of each fold; one without usable ones stops everything."""
     counts = Counter(clip.split for clip in used)
+    if empty := sorted({clip.split for clip in clips} - set(counts)):
+        text = f"no clip of {some(empty)} can be used: take their rows ({by}) out of the label file, or mend them"
+        return [Finding("error", text)]
     sizes = sorted(counts.values())
     told = f"{len(used)} clips in {len(counts)} folds by {by}, of {sizes[0]} to {sizes[-1]} clips"
     return [Finding("good", f"{told}: each is tested once, by models that were trained on the others")]
@@ -272,7 +272,12 @@ def emotions(used: list[manifest.Clip], spellings: Mapping[str, str | None]) -> 
 def classes(used: list[manifest.Clip], has0: str | None, one_sided: bool) -> list[Finding]:
     """Clips of each class; training labels on one side of the two-class reading would make every model perfect."""
     signs = Counter((clip.split, (float(clip.label) > 0) - (float(clip.label) < 0)) for clip in used)
-    counts = {name: sum(signs[split, sign] for split in SPLITS) for sign, name in SIGNS.items()}
+    parts = sorted(
+        {clip.split for clip in used}, key=lambda name: SPLITS.index(name) if name in SPLITS else -1
+    )
+    counts = {name: sum(signs[split, sign] for split in parts) for sign, name in SIGNS.items()}
+    if not set(parts) <= set(SPLITS):  # of folds all are trained on
+        signs = Counter({("train", sign): counts[name] for sign, name in SIGNS.items()})
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     found = [Finding("good", f"labels: {told}")]
     assert has0 is not None

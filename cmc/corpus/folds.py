@@ -70,7 +70,10 @@ def members(splits: Sequence[str], split: str, fold: int | None = None) -> list[
         return [name == split for name in splits]
     known = numbers(splits)
     if fold not in known:
-        raise FoldError(f"there is no fold {fold}; there are {', '.join(map(str, known)) or 'none'}")
+        raise FoldError(
+            f"there is no fold {fold}; there are {', '.join(map(str, known)) or 'none'}. If all of its clips are"
+            " in quarantine (quarantine.csv), take them out of the label file, so that folds are made anew"
+        )
     tests = f"{PREFIX}{fold}"
     validates = f"{PREFIX}{known[(known.index(fold) + 1) % len(known)]}"
     if split == "train":

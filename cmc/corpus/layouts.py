@@ -37,12 +37,18 @@ class Layout:
 
 
 def recognised(folder: Path) -> tuple[Layout, list[Row]] | None:
-    """The corpus that a folder holds, and its rows; None if it is none of these."""
+    """The corpus that a folder holds, and its rows; None if it is none of these.
+
+    Few videos that are called like a corpus's make none.
+    """
     for layout in LAYOUTS:
-        if rows := list(layout.rows(folder)):
+        rows = list(layout.rows(folder))
+        if rows and len(rows) >= FEWEST * len(manifest.videos(folder)):
             return layout, rows
     return None
 
+
+FEWEST = 0.1  # share of a folder's videos: of RAVDESS as downloaded a quarter are films of speech with sound
 
 MELD = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")  # columns
 
@@ -52,7 +58,7 @@ def meld(folder: Path) -> Iterator[Row]:
     tables = {mode: folder / f"{mode}_sent_emo.csv" for mode in ("train", "dev", "test")}
     if not any(path.is_file() for path in tables.values()):
         return
-    places = {(mode_of(path), path.stem): path for path in manifest.videos(folder)}
+    places = {(mode_of(path.relative_to(folder)), path.stem): path for path in manifest.videos(folder)}
     for mode, table in tables.items():
         if not table.is_file():
             continue
@@ -75,7 +81,7 @@ def meld(folder: Path) -> Iterator[Row]:
 
 
 def mode_of(video: Path) -> str:
-    """Split of MELD's folder of a video: train_splits, dev_splits_complete, output_repeated_splits_test."""
+    """Split of a video in MELD's folder: train_splits, dev_splits_complete, output_repeated_splits_test."""
     names = " ".join(part.lower() for part in video.parent.parts[-2:])
     return next((mode for mode in ("train", "dev", "test") if mode in names), "")
 
@@ -86,7 +92,7 @@ SAID = re.compile(r"(?P<clip>\S+) \[[\d.]+-[\d.]+\]: (?P<text>.*)")
 
 def iemocap(folder: Path) -> Iterator[Row]:
     """Rows of Session*/dialog/EmoEvaluation/*.txt: parts of the dialogues' films, words of transcriptions."""
-    for judged in sorted(folder.glob("Session*/dialog/EmoEvaluation/*.txt")):
+    for judged in sorted(folder.glob("Session*/dialog/EmoEvaluation/[!.]*.txt")):
         dialog = judged.parent.parent
         spoken = dialog / "transcriptions" / judged.name
         lines = manifest.decoded(spoken).splitlines() if spoken.is_file() else []
@@ -153,7 +159,7 @@ SENTENCES = {
     "TSI": "The surface is slick.",
     "WSI": "We'll stop in a couple of minutes.",
 }
-ACTED = re.compile(r"(?P<actor>\d{4})_(?P<sentence>[A-Z]{3})_(?P<emotion>[A-Z]{3})_[A-Z]{2}")
+ACTED = re.compile(r"(?P<actor>\d{4})_(?P<sentence>[A-Z]{3})_(?P<emotion>[A-Z]{3})_[A-Z]{1,2}")
 
 
 def crema_d(folder: Path) -> Iterator[Row]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from cmc import LABELS, SPLITS, files
 from cmc.corpus import folds
+from cmc.labels import spelled
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Rules:
         if self.spellings is None:
             assert self.label_range is not None
             return number(text, column, self.label_range)
-        written = text.strip().casefold()
+        written = spelled(text)
         if written not in self.spellings:
             known = ", ".join(sorted({name for name in self.spellings.values() if name}))
             raise ValueError(f"{column} {text.strip()!r} is no class; there are {known}")
@@ -89,7 +90,7 @@ class Rules:
 
     def leaves_out(self, text: str) -> bool:
         """Whether clips of a label are not wanted."""
-        return self.spellings is not None and self.spellings.get(text.strip().casefold(), "") is None
+        return self.spellings is not None and self.spellings.get(spelled(text), "") is None
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,8 @@ def told_known(found: Skeleton, layout: Layout, path: Path) -> str:
     own = [*layout.config, "unimodal_labels: false"]
     lines = [
         f"{path}: {len(found.rows)} clips of {layout.name}, read as {layout.source} describes it",
-        f"  labels: {', '.join(f'{count} {label}' for label, count in counts)}",
+        f"  labels: {', '.join(f'{count} {printable(label)}' for label, count in counts)}",
+        *others(found, path.parent),
         "Next: name the folder in mine.yaml:",
     ]
     return "\n".join([*lines, *config(re.sub(r"\W", "", layout.name).lower(), path.parent, own)])
@@ -193,3 +194,17 @@ def config(name: str, folder: Path, own: Iterable[str]) -> list[str]:
         *(f"      {line}" for line in (*shared, *own)),
         f"Then: cmc check {name}",
     ]
+
+
+def others(found: Skeleton, folder: Path) -> list[str]:
+    """What is said of videos that no row is of."""
+    taken = {(folder / row["path"]).resolve() for row in found.rows}
+    left = [path for path in manifest.videos(folder) if path.resolve() not in taken]
+    return [f"  {len(left)} videos are none of its clips and left out: {left[0].relative_to(folder)}"] * bool(
+        left
+    )
+
+
+def printable(text: str) -> str:
+    """A text of a stranger's file, harmless on a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -28,6 +28,7 @@ def run(
     has0: Has0 | None,
     mask_padding: bool,
     folds: Sequence[int | None] = (None,),
+    class_weights: str = "none",
     device: str = "cpu",
 ) -> None:
     """Predict test and validation split with a baseline; write the same files as
@@ -48,6 +49,8 @@ def run(
         See `cmc.training.pretrain.run`.
     folds : sequence of int or None
         Those of the data set, (None,) if it has splits.
+    class_weights : {'none', 'balanced'}
+        Of logistic regression.
     device : str
     """
     with store.Reader(features) as reader:
@@ -61,7 +64,7 @@ def run(
             logits = {split: model.logits(clips) for split, clips in splits.items()}
         elif kind == "logistic":
             train = dataset.load(features, "train", device, mask_padding, fold)
-            logits, _ = simple.logistic(splits | {"train": train}, scheme)
+            logits, _ = simple.logistic(splits | {"train": train}, scheme, class_weights)
         else:
             logits = {
                 split: simple.late_average(own_fold(tables.read_predictions(path), fold), scheme)

@@ -107,8 +107,9 @@ def evaluate(
     Returns
     -------
     DataFrame
-        model, subset, n, seeds, temperature; {ece, brier, nll}_{before, after}: means over seeds, and _std their
-        sample standard deviations. An expert is judged on the clips that the router gave it.
+        model, subset, n, seeds, temperature (of folds the mean over the clips); {ece, brier, nll}_{before, after}:
+        means over seeds, and _std their sample standard deviations. An expert is judged on the clips that the
+        router gave it.
     DataFrame
         model, scaled (before, after), bin (1 is the least sure), n, confidence, accuracy, over the test clips of
         all seeds.
@@ -116,20 +117,20 @@ def evaluate(
     rows: dict[tuple[str, str], list[dict[str, float]]] = {}
     pooled: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
     for tested, seen in zip(test, validation, strict=True):
-        labels, known = tested["class"].to_numpy(), seen["class"].to_numpy()
+        labels = tested["class"].to_numpy()
         parts = tables.rows(tested["clip_id"], subsets)
         before_fit = logits_of(seen, variant, scheme)
         for model, logits in logits_of(tested, variant, scheme).items():
-            chosen, fitted = chosen_by(tested, model), chosen_by(seen, model)
-            if not fitted.any():
+            warmth = temperatures(tested, seen, before_fit[model], model)
+            chosen = chosen_by(tested, model) & np.isfinite(warmth)
+            if not chosen.any():
                 continue
-            warmth = temperature(before_fit[model][fitted], known[fitted])
-            scaled = {"before": softmax(logits, axis=1), "after": softmax(logits / warmth, axis=1)}
+            scaled = {"before": softmax(logits, axis=1), "after": softmax(logits / warmth[:, None], axis=1)}
             for subset, part in parts.items():
                 own = part & chosen
                 if own.sum() < FEWEST_CLIPS:
                     continue
-                row: dict[str, float] = {"n": int(own.sum()), "temperature": warmth}
+                row: dict[str, float] = {"n": int(own.sum()), "temperature": float(warmth[own].mean())}
                 for when, chances in scaled.items():
                     found = measure(chances[own], labels[own])
                     row |= {f"{name}_{when}": value for name, value in found.items()}
@@ -142,6 +143,30 @@ def evaluate(
         for number, row in enumerate(bins(chances, labels).to_dict("records"), start=1):
             reliability.append({"model": model, "scaled": when, "bin": number, **row})
     return summed(rows), pd.DataFrame(reliability)
+
+
+def temperatures(tested: pd.DataFrame, seen: pd.DataFrame, logits: np.ndarray, model: str) -> np.ndarray:
+    """The temperature of each test clip, (clips,), fitted on its model's own validation clips.
+
+    Of a data set in folds each fold has a model and validation clips of its own. NaN where a model says nothing of
+    any validation clip.
+
+    Parameters
+    ----------
+    tested, seen : DataFrame
+        Predictions of the test and of the validation split.
+    logits : (clips, classes) float
+        Of the validation clips.
+    model : str
+    """
+    chosen, classes, found = chosen_by(seen, model), seen["class"].to_numpy(), np.full(len(tested), np.nan)
+    of_tested, of_seen = (
+        own["fold"].to_numpy() if "fold" in own else np.zeros(len(own)) for own in (tested, seen)
+    )
+    for fold in np.unique(of_tested):
+        if (fitted := chosen & (of_seen == fold)).any():
+            found[of_tested == fold] = temperature(logits[fitted], classes[fitted])
+    return found
 
 
 def chosen_by(predictions: pd.DataFrame, model: str) -> np.ndarray:

@@ -73,11 +73,18 @@ def weights(
     -------
     DataFrame
         kind, group, n, measure, modality, mean, std (over seeds). Measures: weight, the router's mean weight;
-        expert_wrong_consensus_right and expert_right_consensus_wrong, shares of the clips; entropy, of the
+        expert_wrong_consensus_right and expert_right_consensus_wrong, shares of the clips that the router gave
+        the expert, which n then counts (mean over seeds); entropy, of the
         router's weights, 1 if they are equal.
     """
     rows: dict[tuple[str, str, str, str], list[float]] = {}
-    sizes: dict[tuple[str, str], int] = {}
+    sizes: dict[tuple[str, str, str, str], list[int]] = {}
+
+    def add(key: tuple[str, str, str, str], values: np.ndarray) -> None:
+        if len(values):
+            rows.setdefault(key, []).append(float(values.mean()))
+            sizes.setdefault(key, []).append(len(values))
+
     for own in predictions:
         modalities = tables.routed(own)
         router = own[[f"router_{modality}" for modality in modalities]].to_numpy()
@@ -89,23 +96,19 @@ def weights(
         for key, chosen in groups(own, subsets, scheme).items():
             if not chosen.any():
                 continue
-            sizes[key] = int(chosen.sum())
             spread = entropy(router[chosen], axis=1) / np.log(max(len(modalities), 2))
-            rows.setdefault((*key, "entropy", ""), []).append(float(spread.mean()))
+            add((*key, "entropy", ""), spread)
             for place, modality in enumerate(modalities):
-                expert = (said[modality] == own["class"].to_numpy())[chosen]
-                measured = {
-                    "weight": router[chosen, place].mean(),
-                    "expert_wrong_consensus_right": (~expert & right[chosen]).mean(),
-                    "expert_right_consensus_wrong": (expert & ~right[chosen]).mean(),
-                }
-                for name, value in measured.items():
-                    rows.setdefault((*key, name, modality), []).append(float(value))
+                asked = chosen & (router[:, place] > 0)
+                expert = said[modality] == own["class"].to_numpy()
+                add((*key, "weight", modality), router[chosen, place])
+                add((*key, "expert_wrong_consensus_right", modality), (~expert & right)[asked])
+                add((*key, "expert_right_consensus_wrong", modality), (expert & ~right)[asked])
     return pd.DataFrame(
         {
             "kind": kind,
             "group": group,
-            "n": sizes[kind, group],
+            "n": round(np.mean(sizes[kind, group, measure, modality])),
             "measure": measure,
             "modality": modality,
             "mean": np.mean(values),
@@ -189,15 +192,14 @@ def failures(
         found |= strengths(first["label"].to_numpy(dtype=float))
     if quality is not None:
         found |= dict(thirds(first["clip_id"], quality))
-    named = {"\n".join(key): part for key, part in found.items()}
     only = statistics.Answers(
-        answers.labels, answers.clusters, named, {variant: answers.said[variant]}, answers.right
+        answers.labels, answers.clusters, found, {variant: answers.said[variant]}, answers.right
     )
     scores = statistics.resampled(only, scheme, resamples, seed)
     ones = np.ones((1, len(first)))
     rows = []
     for (kind, group), part in found.items():
-        low, high = statistics.interval(scores[variant, f"{kind}\n{group}"][metric])
+        low, high = statistics.interval(scores[variant, (kind, group)][metric])
         own = [
             statistics.weighted(said, answers.labels, ones * part, scheme)[metric][0]
             for said in only.said[variant]

@@ -17,12 +17,13 @@ class CrossError(Exception):
 
 
 def check(trained: str | Path, tested: str | Path) -> None:
-    """Refuse two feature files that one model can't read.
+    """Refuse two feature files that one model can't read, or whose clips are not apart.
 
     Raises
     ------
     CrossError
-        Their modalities, extractors, versions, settings, columns or labels differ.
+        Their modalities, extractors, versions, settings, columns or labels differ; or a clip that is tested was
+        trained or chosen on: one of the same id and transcript.
     """
     with store.Reader(trained) as one, store.Reader(tested) as other:
         if one.modalities != other.modalities:
@@ -32,6 +33,14 @@ def check(trained: str | Path, tested: str | Path) -> None:
         if one.names != other.names:
             raise CrossError(
                 f"the labels of {trained} are {one.names or 'numbers'}, of {tested} {other.names}"
+            )
+        keys = ["clip_id", "text"]
+        known, asked = one.table("clips"), other.table("clips")
+        seen = known.loc[known["split"] != "test", keys]
+        if len(both := asked.loc[asked["split"] == "test", keys].merge(seen)):
+            raise CrossError(
+                f"{len(both)} test clips of {tested} are trained on in {trained}, {both['clip_id'].iloc[0]} for"
+                " one: a score on them would say nothing"
             )
         for modality in one.modalities:
             first, second = one.recipe(modality), other.recipe(modality)
@@ -80,6 +89,11 @@ def distances(trained: str | Path, tested: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def elsewhere(pair: Mapping[str, str]) -> str:
+    """What tables call the models of a pair that are trained on the other data set."""
+    return f"from_{pair['train']}"
+
+
 def shown(
     table: pd.DataFrame, pair: Mapping[str, str], distances: pd.DataFrame, variants: Sequence[str]
 ) -> pd.DataFrame:
@@ -94,10 +108,10 @@ def shown(
     distances : DataFrame
         See `distances`.
     variants : sequence of str
-        The model trained elsewhere, and the one trained there.
+        The model trained there, and the one trained elsewhere.
     """
     own = table[table["model"].isin(variants)].reset_index(drop=True)
-    there = own["model"] == variants[1]
+    there = own["model"] == variants[0]
     own.insert(0, "trained_on", np.where(there, pair["test"], pair["train"]))
     own.insert(1, "tested_on", pair["test"])
     for row in distances.to_dict("records"):

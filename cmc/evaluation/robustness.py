@@ -11,7 +11,7 @@ import torch
 
 from cmc import MODALITIES
 from cmc.labels import Scheme
-from cmc.metrics import evaluate, headline
+from cmc.metrics import FEWEST_CLIPS, evaluate, headline
 from cmc.training import dataset
 from cmc.training.dataset import Ragged, Split
 from cmc.training.trained import TrainedModel
@@ -60,9 +60,15 @@ def damaged(clips: Split, damage: Damage, spread: torch.Tensor | None, seed: int
         )
         features[modality] = replace(own, values=own.values.float() + level * spread * noise)
         return replace(clips, features=features)
-    kept = remaining(own.offsets, level, rng, ends=modality == "text")
-    features[modality] = only(own, kept)
-    tokens = only(clips.tokens, kept) if modality == "text" and clips.tokens else clips.tokens
+    tokens = clips.tokens if modality == "text" else None
+    real = (
+        tokens.offsets if tokens else own.offsets
+    )  # padding, where it is not masked, is behind a clip's tokens
+    kept = remaining(real, level, rng, ends=modality == "text")
+    rows = np.ones(own.offsets[-1], dtype=bool)
+    rows[np.repeat(own.offsets[:-1] - real[:-1], np.diff(real)) + np.arange(real[-1])] = kept
+    features[modality] = only(own, rows)
+    tokens = only(tokens, kept) if tokens else clips.tokens
     return replace(clips, features=features, tokens=tokens)
 
 
@@ -97,40 +103,47 @@ def run(
     ----------
     features : path
     pretrained, finetuned : sequence of path
-        Checkpoints of both stages, one a run and in the same order.
+        Checkpoints of both stages, one a run and in the same order. The folds of a seed are scored together.
     device : str
 
     Returns
     -------
     DataFrame
         modality, damage, level (noise: its standard deviation in that of the training frames; dropped: share of
-        the frames or tokens); metric (the headline one), mean and std over the runs, percent; weight, the router's
+        the frames or tokens); metric (the headline one), mean and std over the seeds, percent, NaN of less than
+        `FEWEST_CLIPS` clips; weight, the router's
         mean weight on the damaged modality, and of the others weight_{modality}. A model that can't do without a
         modality (fusion: concat) has no row of that.
     """
-    rows: dict[Damage, list[dict[str, float]]] = {}
-    metric = ""
+    found: dict[Damage, dict[int, list[pd.DataFrame]]] = {}
+    scheme = Scheme()
     for before, after in zip(pretrained, finetuned, strict=True):
         model, _, facts = TrainedModel.load(before, after, device)
         recipe = facts["recipe"]
         scheme, fold, seed = Scheme.of(recipe), recipe["fold"], recipe["seed"]
-        metric = headline(scheme)
         test = dataset.load(features, "test", device, recipe["mask_padding"], fold)
         spreads = spread_of(features, device, recipe["mask_padding"], fold)
         classes = test.classes("M").numpy()
         for damage in damages(model.dims.modalities):
             if damage[1] == MISSING and model.dims.fusion == "concat":
                 continue
-            found = model.consensus(damaged(test, damage, spreads.get(damage[0]), seed))
-            own = {"score": 100 * evaluate(found.logits, classes, scheme)[metric]}
-            own |= {f"weight_{name}": float(weight.mean()) for name, weight in found.router.items()}
-            rows.setdefault(damage, []).append(own)
-    table = []
-    for (modality, kind, level), scores in rows.items():
-        runs = pd.DataFrame(scores)
-        weights = runs.drop(columns="score").mean().to_dict()
+            said = model.consensus(damaged(test, damage, spreads.get(damage[0]), seed))
+            own = pd.DataFrame(said.logits).assign(label=classes)
+            own = own.assign(**{f"weight_{name}": weight for name, weight in said.router.items()})
+            found.setdefault(damage, {}).setdefault(seed, []).append(own)
+    metric, columns, table = headline(scheme), list(range(len(scheme.classes))), []
+    for (modality, kind, level), parts in found.items():
+        seeds = [pd.concat(folds, ignore_index=True) for folds in parts.values()]
+        scores = pd.Series(
+            evaluate(own[columns].to_numpy(), own["label"].to_numpy(), scheme)[metric]
+            if len(own) >= FEWEST_CLIPS
+            else np.nan
+            for own in seeds
+        )
+        means = [own.filter(like="weight_").mean() for own in seeds]
+        weights = pd.DataFrame(means).mean().to_dict()
         row: dict[str, object] = {"modality": modality, "damage": kind, "level": level, "metric": metric}
-        row |= {"mean": runs["score"].mean(), "std": runs["score"].std(ddof=1)}
+        row |= {"mean": 100 * scores.mean(), "std": 100 * scores.std(ddof=1)}
         table.append(row | {"weight": weights.get(f"weight_{modality}", np.nan), **weights})
     return pd.DataFrame(table)
 

@@ -47,7 +47,9 @@ def moments(ragged: Ragged) -> Sequence[np.ndarray]:
     return means, np.sqrt(np.maximum(squares - means**2, 0))
 
 
-def logistic(splits: Mapping[str, Split], scheme: Scheme) -> tuple[dict[str, np.ndarray], float]:
+def logistic(
+    splits: Mapping[str, Split], scheme: Scheme, class_weights: str = "none"
+) -> tuple[dict[str, np.ndarray], float]:
     """Logistic regression on pooled features.
 
     Its strength of regularisation is chosen by the headline metric on the validation split.
@@ -57,6 +59,8 @@ def logistic(splits: Mapping[str, Split], scheme: Scheme) -> tuple[dict[str, np.
     splits : mapping
         train, valid, test.
     scheme : Scheme
+    class_weights : {'none', 'balanced'}
+        See `cmc.training.losses.balanced`.
 
     Returns
     -------
@@ -68,8 +72,10 @@ def logistic(splits: Mapping[str, Split], scheme: Scheme) -> tuple[dict[str, np.
     x = {name: pooled(own) for name, own in splits.items()}
     y = {name: own.classes("M").numpy() for name, own in splits.items()}
     best: tuple[float, float, Pipeline] | None = None
+    weights = None if class_weights == "none" else class_weights
     for strength in STRENGTHS:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=ITERATIONS))
+        regression = LogisticRegression(C=strength, max_iter=ITERATIONS, class_weight=weights)
+        model = make_pipeline(StandardScaler(), regression)
         model.fit(x["train"], y["train"])
         score = evaluate(said(model, x["valid"], scheme), y["valid"], scheme)[headline(scheme)]
         if best is None or score > best[0]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ class Answers:
     clusters : (clips,) str
         Speaker or source video.
     subsets : dict
-        test, msc, msi -> which clips (clips,) are in it.
+        test, msc, msi, or other groups -> which clips (clips,) are in it.
     said : dict
         Model -> (seeds, clips, 2) int, see `cmc.metrics.answers`.
     right : dict
@@ -45,7 +46,7 @@ class Answers:
 
     labels: np.ndarray
     clusters: np.ndarray
-    subsets: Mapping[str, np.ndarray]
+    subsets: Mapping[Any, np.ndarray]
     said: Mapping[str, np.ndarray]
     right: Mapping[str, np.ndarray]
 
@@ -100,7 +101,7 @@ def gather(
 
 def resampled(
     answers: Answers, scheme: Scheme, resamples: int, seed: int
-) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+) -> dict[tuple[str, Any], dict[str, np.ndarray]]:
     """Scores of each model and subset on resamples of clusters and seeds.
 
     Returns
@@ -223,9 +224,10 @@ def compare(
     -------
     DataFrame
         model, reference, subset, n, clusters, metric; difference of the means (model less reference), its interval
-        low, high in points; p by the resamples (none of less than `FEWEST_CLUSTERS` clusters), p_holm corrected for
-        the models compared on the subset; right by the reference alone, by the model alone, and McNemar's p, of what each model's seeds say together; apart:
-        whether p_holm is below 0.05. No row of subsets of less than `FEWEST_CLIPS` clips.
+        low, high in points; p by the resamples (none of less than `FEWEST_CLUSTERS` clusters), p_holm corrected
+        for the models compared on the subset; right by the reference alone, by the model alone, and McNemar's p,
+        of what each model's seeds say together; apart: whether p_holm is below 0.05. No row of subsets of less
+        than `FEWEST_CLIPS` clips.
     """
     reference, *others = answers.said
     metric = headline(scheme)
@@ -265,6 +267,12 @@ def corrected(compared: pd.DataFrame) -> pd.DataFrame:
     """Comparisons with p_holm and apart: corrected for how many there are on a subset."""
     p_holm = compared.groupby("subset")["p"].transform(lambda own: holm(own.to_numpy(dtype=float)))
     return compared.assign(p_holm=p_holm, apart=p_holm < ALPHA)[COLUMNS]
+
+
+def family(compared: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Comparisons of several tables, corrected for how many there are in all of them together."""
+    whole = corrected(pd.concat(compared, keys=range(len(compared))))
+    return [whole[whole.index.get_level_values(0) == place] for place in range(len(compared))]
 
 
 def read(paths: Sequence[str | Path], runs: Sequence[Mapping]) -> dict[str, list[pd.DataFrame]]:

@@ -18,6 +18,7 @@ MAJORITY = ("majority_side", "majority")  # columns of predictions
 ABSENT = "-"
 PERCENT, DECIMALS = 100, 2
 ALPHA = 0.05  # intervals hold 1 - ALPHA; models whose corrected p is below it are told apart
+LEFT = ("Trained on", "Tested on", "Model", "Subset")  # columns of text
 SAME, UNKNOWN = "not told apart", "too few clusters"
 P_VALUES, P_DECIMALS = ("p", "p_holm", "mcnemar_p"), 4
 
@@ -224,7 +225,9 @@ def cells(results: pd.DataFrame) -> pd.DataFrame:
 
     Metrics of single classes are not shown.
     """
-    shown = {
+    beside = {"trained_on": "Trained on", "tested_on": "Tested on"}  # of the table over data sets
+    shown = {heading: results[name] for name, heading in beside.items() if name in results}
+    shown |= {
         "Model": results["model"],
         "Subset": results["subset"].str.upper().replace("TEST", "test"),
         "Clips": results["n"].astype(str),
@@ -256,7 +259,7 @@ def show(results: pd.DataFrame) -> str:
     for heading in shown:
         entries = [heading, *shown[heading]]
         width = max(map(len, entries))
-        align = str.ljust if heading in ("Model", "Subset") else str.rjust
+        align = str.ljust if heading in LEFT else str.rjust
         columns.append([align(entry, width) for entry in entries])
     return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True)) + "\n"
 

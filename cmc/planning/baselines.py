@@ -10,6 +10,7 @@ from cmc.planning import config as configs
 from cmc.planning.config import merged
 
 SIMPLE = ("late_average", "logistic")  # which nobody trains
+SIMPLE_SETTINGS: dict[str, set[str]] = {"late_average": set(), "logistic": {"class_weights"}}
 TRAINED = "trained"  # the kind of the others
 FOLDER = PACKAGE / "models" / "baselines"
 
@@ -56,8 +57,8 @@ class Baselines:
                 yield f"{place}: there is no baseline {name}; there are {', '.join(self.names)}"
                 continue
             if self.kind(name) != TRAINED:
-                if settings:
-                    yield f"{place}.{name}: has no settings"
+                if set(settings) - SIMPLE_SETTINGS[name]:
+                    yield f"{place}.{name}: has no settings{' but class_weights' * bool(SIMPLE_SETTINGS[name])}"
                 continue
             known = architectures().get(self.architecture(name))
             if known is None:

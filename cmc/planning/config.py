@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from cmc.features import extractors
-from cmc.labels import check_name
+from cmc.labels import check_name, spelled
 
 
 class PlanError(SystemExit):
@@ -26,6 +26,11 @@ def check(config: Mapping[str, Any]) -> None:
     mistakes = Draft202012Validator(schema()).iter_errors(config)
     refuse([told(mistake) for mistake in sorted(mistakes, key=str)])
     refuse(mistake for name, own in config["datasets"].items() for mistake in labels(f"datasets.{name}", own))
+    refuse(
+        f"cross_dataset: {pair['train']} stands for both train and test: that is results/{pair['train']}/table.csv"
+        for pair in config["cross_dataset"]
+        if pair["train"] == pair["test"]
+    )
     refuse(
         f"cross_dataset: there is no data set {name}"
         for pair in config["cross_dataset"]
@@ -60,7 +65,7 @@ def classes(given: Any) -> Iterator[str]:
         except ValueError as mistake:
             yield f"{mistake}. Give it another name by a mapping: {{{name}: other}}"
     distinct = {str(name) for name in wanted}
-    if len({name.casefold() for name in distinct}) < len(distinct) or (
+    if len({spelled(name) for name in distinct}) < len(distinct) or (
         names is given and len(distinct) < len(names)
     ):
         yield "a class stands there twice"

@@ -12,6 +12,7 @@ from cmc.corpus import folds, manifest, requests
 from cmc.corpus.manifest import Clip
 from cmc.demo import corpus
 from cmc.features import extractors
+from cmc.labels import spelled
 from cmc.planning.config import PlanError, merged
 
 MODALITIES = list(extractors.EXTRACTORS)
@@ -153,8 +154,8 @@ class Data:
         if names is None:
             return None
         written = classes if isinstance(classes, Mapping) else {}
-        return {name.casefold(): name for name in names} | {
-            str(label).strip().casefold(): name for label, name in written.items()
+        return {spelled(name): name for name in names} | {
+            spelled(label): name for label, name in written.items()
         }
 
     def shared_as_mmsa(self, dataset: str) -> str:

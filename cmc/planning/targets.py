@@ -6,9 +6,11 @@ from difflib import get_close_matches
 
 from cmc.planning.config import PlanError
 from cmc.planning.data import DEMO
-from cmc.planning.variants import TABLE
+from cmc.planning.variants import ABLATION, BASELINES, TABLE
 
 SHOWN = 3  # near names
+COMPARING = ("significance", "cost")  # what is of the models of several tables
+ALL = "all"
 CROSS = "results/cross_dataset.csv"
 RESULT = re.compile(r"(?:\./)?results/(?P<dataset>[^/]+)/(?P<product>.+)")
 
@@ -39,7 +41,11 @@ def tables(targets: Iterable[str], dataset: str, known: Collection[str]) -> list
     """The tables of a data set that targets are, or else need: the headline one where none is named."""
     matches = [match for target in targets if (match := RESULT.fullmatch(target))]
     named = [match["product"].removesuffix(".csv") for match in matches if match["dataset"] == dataset]
-    return [table for table in named if table in known] or [TABLE]
+    if ALL in named:
+        return list(known)
+    if set(named) & set(COMPARING):
+        named += [TABLE, ABLATION, BASELINES]
+    return list(dict.fromkeys(table for table in named if table in known)) or [TABLE]
 
 
 def check_dataset(name: str, known: Collection[str]) -> None:

@@ -115,7 +115,8 @@ class Variants:
 
     def costed(self, dataset: str) -> list[str]:
         """Those of them whose cost is measured: the variants."""
-        return [variant for variant in self.compared(dataset) if variant not in self.baselines.names]
+        others = {*self.baselines.names, *TUNED}  # the best of a grid is another's training
+        return [variant for variant in self.compared(dataset) if variant not in others]
 
     def baseline_sources(self, dataset: str, name: str, seed: int | str) -> list[str]:
         """What the evaluation of a baseline reads: checkpoints, predictions of the main variant, or nothing."""
@@ -198,7 +199,8 @@ class Variants:
             They are of other languages, text encoders, labels, or in folds.
         """
         for key in ("language", "text_encoder", "classes", "has0"):
-            first, second = (self._data.setting(name, key) for name in (trained, tested))
+            of = (lambda name, _: self._data.class_names(name)) if key == "classes" else self._data.setting
+            first, second = (of(name, key) for name in (trained, tested))
             if first != second:
                 raise PlanError(
                     f"Models of {trained} can't be tested on {tested}: {key} is {first} there and {second} here"

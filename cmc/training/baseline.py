@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from cmc.training import checkpoint, dataset, encoder
 from cmc.training.dataset import Split
 from cmc.training.joint import Joint
 from cmc.training.loop import Losses, finished, fit
+from cmc.training.losses import balanced
 
 Order = Callable[[int], list[np.ndarray]]
 BATCH = 64
@@ -42,6 +43,8 @@ class BaselineSettings:
         Batches whose gradients are added before a step.
     plateau : int or None
         Epochs without a better validation loss after which the learning rate falls to a tenth.
+    class_weights : {'none', 'balanced'}
+        Of the cross-entropy; see `cmc.training.losses.balanced`.
     train_text_encoder : bool
         Finetune the language model; else its frozen hidden states are used.
     text_lr, text_weight_decay : float
@@ -59,6 +62,7 @@ class BaselineSettings:
     clip: float | None = None
     accumulate: int = 1
     plateau: int | None = None
+    class_weights: Literal["none", "balanced"] = "none"
     train_text_encoder: bool = False
     text_lr: float = 5e-5
     text_weight_decay: float = 1e-3
@@ -90,6 +94,9 @@ class BaselineTraining(Joint):
         self.scheme, self.order = scheme, order
         device = next(model.parameters()).device
         self.targets = {"train": train.classes("M").to(device), "valid": valid.classes("M").to(device)}
+        self.class_weights = None
+        if settings.class_weights == "balanced":
+            self.class_weights = balanced(train.classes("M"), len(scheme.classes)).to(device)
         groups = [
             {"weight_decay": settings.weight_decay} | group
             for group in model.groups(settings.lr, settings.factor_lr)
@@ -111,7 +118,7 @@ class BaselineTraining(Joint):
         self.optimizer.zero_grad(set_to_none=True)
         for number, clips in enumerate(batches, start=1):
             logits, extra = self.model.outputs(encoder.inputs(self.bert, self.train, clips))
-            task = F.cross_entropy(logits, self.targets["train"][clips])
+            task = F.cross_entropy(logits, self.targets["train"][clips], self.class_weights)
             terms = torch.stack([task, *(extra[name] for name in self.model.extra_losses)])
             terms.sum().backward()
             losses.add(terms, clips)
@@ -131,7 +138,9 @@ class BaselineTraining(Joint):
     def validate(self, epoch: int) -> tuple[dict[str, float], bool]:
         """Loss of the task and metrics on the validation split; keeps the weights where the loss is lowest."""
         logits = predict(self.model, self.bert, self.valid)
-        record = {"validation_loss": float(F.cross_entropy(logits, self.targets["valid"]))}
+        record = {
+            "validation_loss": float(F.cross_entropy(logits, self.targets["valid"], self.class_weights))
+        }
         record["validation_loss_M"] = record["validation_loss"]
         scores = metrics.evaluate(logits.cpu().numpy(), self.targets["valid"].cpu().numpy(), self.scheme)
         record |= {f"validation_{name}": scores[name] for name in metrics.of_validation(self.scheme)}

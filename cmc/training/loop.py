@@ -17,7 +17,7 @@ from torch import Tensor
 from cmc import code, files
 
 log = logging.getLogger(__name__)
-STAGES = ("training/pretrain", "training/finetune")
+STAGES = ("training/pretrain", "training/finetune", "training/baseline")
 SHOWN = {"train_loss": "train", "validation_loss": "valid"}  # of a record, on its line
 SHOWN_PERCENT = {"validation_acc2": "Acc-2", "validation_uar": "UAR"}
 TELL_SECONDS = 10.0  # between two lines; the others are of the level debug

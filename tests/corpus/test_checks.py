@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -217,8 +219,38 @@ BOTH = {"happy": "happy", "sad": "sad", "xxx": None}
 def test_emotions_are_counted_and_those_left_out_told(root):
     found = emotional(root, ["happy", "sad"] * 6 + ["xxx"] * 3, BOTH)
     assert "labels: 6 happy, 6 sad" in told(found, "good")
-    assert "left out, as the config says: 3 'xxx'" in told(found, "good")
+    assert "left out: 3 clips (label 'xxx' is left out by the config)" in told(found, "good")
     assert not told(found, "error")
+
+
+def test_labels_with_apostrophes_are_told(root):
+    found = emotional(root, ["happy", "sad"] * 6 + ["don't know"] * 2, BOTH | {"don't know": None})
+    assert "2 clips" in told(found, "good") and "don't know" in told(found, "good")
+
+
+@pytest.mark.parametrize("accents", ["NFC", "NFD"])
+def test_accents_may_be_coded_either_way(root, accents):
+    labels = [unicodedata.normalize(accents, name) for name in ("Überrascht", "fröhlich")]
+    found = emotional(root, labels * 6, {"überrascht": "überrascht", "fröhlich": "fröhlich"})
+    assert "labels: 6 überrascht, 6 fröhlich" in told(found, "good")
+
+
+def test_folds_of_polarity_are_counted(root):
+    lines = [f"v{n},{n:04d},hello,{1 if n % 2 else -1},s{n % 4}" for n in range(12)]
+    (root / "label.csv").write_text("\n".join(["video_id,clip_id,text,label,speaker", *lines]))
+    rules = manifest.Rules(label_range=(-1, 1), by="speaker", folds=3)
+    read = manifest.read(root / "label.csv", rules)
+    judge = partial(checks.corpus, root=root, rules=rules, has0="nonpositive_positive")
+    found = judge(read, max_share=0.05)
+    assert "labels: 6 negative, 0 neutral, 6 positive" in told(found, "good")
+    assert "no clip is neutral" in told(found, "warning") and "Acc-2" not in told(found, "warning")
+    onesided = judge(replace(read, clips=[clip for clip in read.clips if clip.label > 0]), max_share=0.05)
+    assert "no non-positive clip in train" in told(onesided, "error")
+    there = root / "there.mp4"
+    there.touch()
+    lost = {clip.clip_id for clip in read.clips if clip.split == "fold2"}
+    found = judge(read, max_share=1, where=lambda clip: "missing" if clip in lost else str(there))
+    assert "no clip of fold2 can be used" in told(found, "error")
 
 
 def test_unlisted_emotions_are_refused_by_name_with_counts(root):

@@ -117,7 +117,38 @@ def test_a_table_of_calibration(run):
     assert bins.loc[(bins["model"] == "cmc") & (bins["scaled"] == "after"), "n"].sum() == 60
 
 
+def test_folds_have_temperatures_of_their_own(run):
+    """One fold's models are three times too sure: only its clips are cooled."""
+    *_, test, valid = run
+    first = [own.assign(fold=1) for own in (test[0], valid[0])]
+    columns = [column for column in test[0] if column.startswith(("logits_", "pretrain_"))]
+    second = [own.assign(fold=2, **{name: 3 * own[name] for name in columns}) for own in (test[0], valid[0])]
+    tested, seen = (pd.concat(both, ignore_index=True) for both in zip(first, second, strict=True))
+    logits = calibration.logits_of(seen, "cmc", SIMS)["cmc"]
+    found = calibration.temperatures(tested, seen, logits, "cmc")
+    assert found[30:] == pytest.approx(3 * found[:30], rel=0.01) and len(set(found)) == 2
+
+
+def test_an_expert_that_no_test_clip_was_given_has_no_row(run):
+    *_, test, valid = run
+    tested = test[0].assign(router_audio=0.0)
+    table, bins = calibration.evaluate([tested], valid[:1], {}, SIMS, "cmc")
+    assert {"expert_text", "expert_vision"} <= set(table["model"])
+    assert not {"expert_audio"} & {*table["model"], *bins["model"]}
+
+
 # consensus
+
+
+def test_experts_count_on_the_clips_that_the_router_gave_them(run):
+    *_, test, _ = run
+    own = test[0].assign(router_audio=np.where(np.arange(30) < 6, 0.5, 0.0))
+    table = consensus.weights([own], {}, SIMS).set_index(["group", "measure", "modality"])
+    wrong = own[[f"audio_{name}" for name in SIMS.classes]].to_numpy().argmax(axis=1) != own["class"]
+    saved = wrong & (own["prediction"] == own["class"])
+    row = table.loc[("test", "expert_wrong_consensus_right", "audio")]
+    assert row["n"] == 6 and row["mean"] == pytest.approx(saved[:6].mean())
+    assert table.loc[("test", "weight", "audio"), "n"] == 30
 
 
 def test_who_dissents():
@@ -146,7 +177,7 @@ def test_weights_and_who_is_right_where_another_is_wrong():
     assert table["weight", "text"] == 0.75 and table["entropy", ""] == pytest.approx(0.5)
     assert table["expert_wrong_consensus_right", "text"] == 0.25  # a
     assert table["expert_right_consensus_wrong", "text"] == 0.25  # b
-    assert table["expert_wrong_consensus_right", "audio"] == 0.25  # c
+    assert table["expert_wrong_consensus_right", "audio"] == 0  # the router did not ask it of c
     assert table["expert_right_consensus_wrong", "audio"] == 0
 
 
@@ -173,6 +204,7 @@ def test_pseudo_labels_by_epoch(run):
 
 def test_failures_by_what_clips_have_in_common(run):
     folder, *_, test, _ = run
+    test = [own.assign(cluster=own["clip_id"]) for own in test]
     quality = pd.DataFrame(
         {"clip_id": test[0]["clip_id"], "seconds": np.arange(30.0), "faces": 1.0, "voiced": np.nan}
     )
@@ -239,6 +271,26 @@ def test_robustness_starts_from_what_evaluation_found(run):
     ] == pytest.approx(1)
 
 
+def test_folds_of_a_seed_are_scored_together(run, monkeypatch):
+    """One checkpoint as three folds of one seed: the same clips thrice, one score; few clips have none."""
+    _, features, pretrained, finetuned, test, _ = run
+    once, thrice = (robustness.run(features, pretrained[:1] * k, finetuned[:1] * k) for k in (1, 3))
+    assert once["mean"].tolist() == thrice["mean"].tolist() and thrice["std"].isna().all()
+    monkeypatch.setattr(robustness, "FEWEST_CLIPS", 91)
+    assert robustness.run(features, pretrained[:1] * 3, finetuned[:1] * 3)["mean"].isna().all()
+
+
+def test_words_are_dropped_of_clips_that_are_filled_up(run):
+    """mask_padding: false fills features up, not token ids."""
+    _, features, *_ = run
+    clips = dataset.load(features, "test", mask_padding=False)
+    text = robustness.damaged(clips, ("text", "dropped", 0.5), None, 1)
+    before, after = (np.diff(own.tokens.offsets) for own in (clips, text))
+    lost = np.diff(clips.features["text"].offsets) - np.diff(text.features["text"].offsets)
+    assert (before - after == lost).all() and lost.sum() and ends(text) == ends(clips)
+    assert (before < np.diff(clips.features["text"].offsets)).any()
+
+
 # cost
 
 
@@ -271,6 +323,13 @@ def test_features_that_were_made_otherwise_are_refused_with_the_difference(run, 
     two = write_features(tmp_path / "two.h5", widths={"text": 6, "audio": 5})
     with pytest.raises(cross.CrossError, match=r"has text, audio, vision; .* has text, audio"):
         cross.check(features, two)
+
+
+def test_clips_that_were_trained_on_are_not_tested(run, tmp_path):
+    _, features, *_ = run
+    other = write_features(tmp_path / "other.h5", splits={"test": 9, "train": 30, "valid": 9})
+    with pytest.raises(cross.CrossError, match=r"9 test clips of .* are trained on .*, v\$_\$0000 for one"):
+        cross.check(features, other)
 
 
 def test_features_of_another_scale_are_refused(run, tmp_path):
@@ -310,6 +369,7 @@ def test_a_row_for_each_way_of_training():
     ]  # fmt: skip
     table = tables.table(scores, tables.published_values())
     distances = pd.DataFrame({"modality": ["text"], "shift": [0.3]})
-    shown = cross.shown(table, {"train": "a", "test": "b"}, distances, ["from_a", "cmc"])
+    shown = cross.shown(table, {"train": "a", "test": "b"}, distances, ["cmc", "from_a"])
     assert shown[["trained_on", "tested_on"]].values.tolist() == [["a", "b"], ["b", "b"]]
+    assert all(heading in tables.show(shown) for heading in ("Trained on", "Tested on"))
     assert shown["acc2_mean"].tolist() == [50, 70] and shown["shift_text"][0] == 0.3

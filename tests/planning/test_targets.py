@@ -22,6 +22,11 @@ def test_tables_are_those_asked_for_or_the_headline_one():
     asked = ["results/demo/ablation.csv", "results/demo/report.html", "results/chsims/report.html"]
     assert targets.tables(asked, "demo", ["table", "ablation"]) == ["ablation"]
     assert targets.tables(asked, "chsims", ["table", "ablation"]) == ["table"]
+    known = ["table", "tuned", "ablation", "baselines"]
+    compared = ["table", "ablation", "baselines"]  # as significance and cost do
+    assert targets.tables(["results/demo/significance.csv"], "demo", known) == compared
+    assert targets.tables(["results/demo/cost.csv"], "demo", known) == compared
+    assert targets.tables(["results/demo/all"], "demo", known) == known
 
 
 def test_an_unknown_data_set_is_told_with_those_there_are():

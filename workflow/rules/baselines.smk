@@ -56,6 +56,9 @@ rule evaluate_baseline:
     params:
         code=code("evaluation/baseline", "hub"),
         kind=lambda w: variants.baselines.kind(w.baseline),
+        class_weights=lambda w: variants.baselines.settings(w.dataset, w.baseline).get(
+            "class_weights", "none"
+        ),
         folds=lambda w: data.folds(w.dataset) or [None],
         has0=lambda w: data.setting(w.dataset, "has0"),
         mask_padding=lambda w: variants.settings("model", w.dataset, variants.main)[

@@ -158,13 +158,13 @@ rule cross_dataset:
         metrics=[
             f"results/{pair['test']}/{where}/seed{seed}/metrics.json"
             for pair in config["cross_dataset"]
-            for where in (f"from_{pair['train']}", variants.main)
+            for where in (variants.main, f"from_{pair['train']}")
             for seed in SEEDS
         ],
         predictions=[
             f"results/{pair['test']}/{where}/seed{seed}/predictions.csv"
             for pair in config["cross_dataset"]
-            for where in (f"from_{pair['train']}", variants.main)
+            for where in (variants.main, f"from_{pair['train']}")
             for seed in SEEDS
         ],
         distances=[

@@ -11,14 +11,21 @@ from cmc.evaluation import cross, statistics, tables
 
 source, params = snakemake.input, snakemake.params
 each = 2 * len(params.seeds)  # files of a pair: trained elsewhere, trained there
-parts = []
+runs, bounds, compared = [], [], []
 for place, pair in enumerate(params.pairs):
     own = slice(place * each, (place + 1) * each)
-    scores = [json.loads(Path(path).read_text()) for path in source.metrics[own]]
-    predictions = statistics.read(source.predictions[own], scores)
-    tested = statistics.of_table(predictions, scores, source.subsets[place], **params.resampling)
+    runs.append([json.loads(Path(path).read_text()) for path in source.metrics[own]])
+    predictions = statistics.read(source.predictions[own], runs[-1])
+    found, tested = statistics.of_table(predictions, runs[-1], source.subsets[place], **params.resampling)
+    bounds.append(found)
+    compared.append(tested[tested["model"] == cross.elsewhere(pair)])
+parts = []
+for pair, scores, *tested, distances in zip(
+    params.pairs, runs, bounds, statistics.family(compared), source.distances, strict=True
+):
     table = tables.table(scores, tables.published_values(), *tested)
-    parts.append(cross.shown(table, pair, pd.read_csv(source.distances[place]), list(predictions)))
+    variants = list(dict.fromkeys(run["variant"] for run in scores))
+    parts.append(cross.shown(table, pair, pd.read_csv(distances), variants))
 result = pd.concat(parts, ignore_index=True)
 tables.write(result, snakemake.output[0])
 print(tables.show(result), flush=True)

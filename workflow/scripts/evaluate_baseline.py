@@ -19,5 +19,6 @@ baseline.run(
     has0=params.has0,
     mask_padding=params.mask_padding,
     folds=params.folds,
+    class_weights=params.class_weights,
     device=job.device(snakemake.resources.device),
 )
