@@ -273,7 +273,7 @@ def test_robustness_starts_from_what_evaluation_found(run):
 
 def test_folds_of_a_seed_are_scored_together(run, monkeypatch):
     """One checkpoint as three folds of one seed: the same clips thrice, one score; few clips have none."""
-    _, features, pretrained, finetuned, test, _ = run
+    _, features, pretrained, finetuned, *_ = run
     once, thrice = (robustness.run(features, pretrained[:1] * k, finetuned[:1] * k) for k in (1, 3))
     assert once["mean"].tolist() == thrice["mean"].tolist() and thrice["std"].isna().all()
     monkeypatch.setattr(robustness, "FEWEST_CLIPS", 91)
