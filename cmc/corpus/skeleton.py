@@ -200,9 +200,9 @@ def others(found: Skeleton, folder: Path) -> list[str]:
     """What is said of videos that no row is of."""
     taken = {(folder / row["path"]).resolve() for row in found.rows}
     left = [path for path in manifest.videos(folder) if path.resolve() not in taken]
-    return [f"  {len(left)} videos are none of its clips and left out: {left[0].relative_to(folder)}"] * bool(
-        left
-    )
+    if not left:
+        return []
+    return [f"  {len(left)} videos are none of its clips and left out: {left[0].relative_to(folder)}"]
 
 
 def printable(text: str) -> str:

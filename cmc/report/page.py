@@ -293,7 +293,7 @@ def router_figure(pooled: pd.DataFrame, scheme: Scheme) -> Markup:
 
 
 def curve_figures(histories: Sequence[Mapping]) -> Iterator[Markup]:
-    """What each stage's history holds of `MEASURES`, over epochs: one thin line a seed."""
+    """What each stage's history holds of `MEASURES`, over epochs: one thin line a run (seed, fold)."""
     for stage, title in STAGES.items():
         runs = [pd.DataFrame(history[stage]) for history in histories if history.get(stage)]
         for measure, label in MEASURES.items():
@@ -320,7 +320,7 @@ def _curves(name: str, title: str, label: str, runs: list[pd.DataFrame], keys: l
     return _svg(
         figure,
         name,
-        f"Line chart. {title}: {label} over epochs, {_count(len(runs), 'seed')}; {', '.join(drawn)}",
+        f"Line chart. {title}: {label} over epochs, {_count(len(runs), 'run')}; {', '.join(drawn)}",
     )
 
 
@@ -371,8 +371,13 @@ def _settings(first: Sequence[Mapping], second: Sequence[Mapping]) -> dict:
     """Recipes of both stages, equal but for the seed; stage 2 repeats nothing that stage 1 has settled."""
     before, after = first[0]["recipe"], second[0]["recipe"]
     return {
-        "seeds": [run["recipe"]["seed"] for run in second],
-        "pretrain": {key: value for key, value in before.items() if key not in ("seed", "stage")},
+        "seeds": list(dict.fromkeys(run["recipe"]["seed"] for run in second)),
+        **(
+            {"folds": len({run["recipe"].get("fold") for run in second})}
+            if before.get("fold") is not None
+            else {}
+        ),
+        "pretrain": {key: value for key, value in before.items() if key not in ("seed", "fold", "stage")},
         "finetune": {key: value for key, value in after.items() if key not in before or key in PER_STAGE},
         "versions": second[0]["versions"],
     }

@@ -113,3 +113,15 @@ def test_a_table_that_is_not_melds_is_told(tmp_path, capsys):
     (tmp_path / "train_sent_emo.csv").write_text("Utterance,Speaker\nHi,Joey\n")
     assert cli.main(["init", str(tmp_path)]) == 2
     assert "lacks the column Emotion that MELD's tables have" in capsys.readouterr().err
+
+
+def test_few_names_like_a_corpus_make_none_and_what_is_left_out_is_told(tmp_path, capsys):
+    """CREMA-D's names: one such among eleven videos is a chance; of two, one is told to be none."""
+    clip = "1040_ITH_SAD_X.mp4"  # one file of it has a level of one letter
+    touch(tmp_path / "mine", clip, *(f"a/{n}.mp4" for n in range(10)))
+    assert skeleton.find(tmp_path / "mine").layout is None
+    touch(tmp_path / "crema", clip, "holiday.mp4")
+    assert cli.main(["init", str(tmp_path / "crema")]) == 0
+    said = capsys.readouterr().out
+    assert "1 clips of CREMA-D" in said
+    assert "1 videos are none of its clips and left out: holiday.mp4" in said

@@ -219,7 +219,7 @@ def test_curves_draw_what_is_there_and_nothing_else():
     figures = list(page.curve_figures([fake_history(), {"finetune": []}]))
     labels = [re.search(r'aria-label="([^"]+)"', figure)[1] for figure in figures]
     assert len(figures) == 3
-    assert "over epochs, 1 seed;" in labels[0]
+    assert "over epochs, 1 run;" in labels[0]
     assert "lr" not in labels[0].split(";")[1]
     assert "flips_text" in labels[1]
     assert "train_loss" in labels[2] and "validation" not in labels[2]

@@ -74,7 +74,7 @@ def ended(slurm_log):
 def test_the_demo_with_all_that_goes_wrong(slurm, tmp_path):
     (tmp_path / "broken.pkl").write_bytes(b"no pickle")
     # more epochs than a minute has time for: Slurm ends the job, the next attempt goes on
-    many = {"demo": {"pretrain": {"epochs": 2000, "patience": 2000}}}  # the demo sets its own
+    many = {"demo": {"pretrain": {"epochs": 6000, "patience": 6000}}}  # the demo sets its own
     long = CONFIG | {"datasets": CONFIG["datasets"] | many}
     scarce = ["--set-resources", *SCARCE, *PARTITIONS, "--retries", "6"]
     scarce += ["--default-resources", "slurm_partition=main"]
@@ -101,7 +101,7 @@ def test_the_demo_with_all_that_goes_wrong(slurm, tmp_path):
     assert (tmp_path / "results/demo/table.csv").exists()  # and the rest is done
     for seed in (1, 2):
         epochs = (tmp_path / f"results/demo/cmc/seed{seed}/pretrain.csv").read_text().splitlines()[1:]
-        assert [int(row.split(",")[0]) for row in epochs] == list(range(1, 2001))
+        assert [int(row.split(",")[0]) for row in epochs] == list(range(1, 6001))
     states = ended("/tmp/one-node-slurm/log/jobs.log")
     print(states)
     slurm_logs = "".join(p.read_text() for p in (tmp_path / ".snakemake/slurm_logs").rglob("*.log"))
