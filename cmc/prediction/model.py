@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cmc.corpus import requests
+from cmc.corpus import folds, requests
 from cmc.corpus.requests import Request
 from cmc.features import extractors, store
 from cmc.features.contract import Features, Unusable
@@ -198,8 +198,17 @@ class Model:
         Raises
         ------
         ModelError
-            Its features have other widths than the model's.
+            Its features have other widths than the model's, or its clips are in folds: most of the model's members
+            may have been trained on any of them.
         """
+        with store.Reader(path) as reader:
+            divided = folds.numbers(reader.table("clips")["split"])
+        if divided:
+            raise ModelError(
+                f"{path} has folds, no {split} split, and any of its clips may have trained members of a model"
+                " in folds: what each fold's model says of clips that it never saw is in"
+                " results/<data set>/<variant>/seed<n>/predictions.csv"
+            )
         lengths = None if self.facts["mask_padding"] else self.facts["lengths"]
         found = dataset.load(path, split, self._device, lengths is None)
         dims = self._members[0].dims

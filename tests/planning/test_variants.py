@@ -141,7 +141,7 @@ def test_baselines_are_rows_of_tables_where_all_modalities_are_there():
             {"baselines": {"tfn": {"model": {"rank": 3}}}},
             r"baselines.tfn.model: unknown rank; there are hidden",
         ),
-        ({"baselines": {"logistic": {"lr": 1}}}, r"baselines.logistic: has no settings"),
+        ({"baselines": {"logistic": {"lr": 1}}}, r"baselines.logistic: has no settings but class_weights"),
         ({"datasets": {"demo": {"baselines": {"mine": {}}}}}, "there is no baseline mine"),
         ({"baselines": {"cmc": {"architecture": "tfn"}}}, "baselines: cmc is the name of a variant"),
     ],
@@ -149,3 +149,17 @@ def test_baselines_are_rows_of_tables_where_all_modalities_are_there():
 def test_mistakes_in_baselines_are_told(changes, told):
     with pytest.raises(PlanError, match=told):
         plan(**changes)
+
+
+def test_the_best_of_a_grid_has_no_cost_row():
+    variants, _ = plan(tables={"table": ["cmc", "tuned_on_validation", "logistic"]})
+    assert variants.costed("demo")[:1] == ["cmc"] and not {*TUNED, "logistic"} & set(variants.costed("demo"))
+
+
+def test_pairs_are_compared_by_what_labels_become():
+    own = {key: value for key, value in MINE.items() if key not in ("label_range", "has0")}
+    spelled = {"a": ["happy", "sad"], "b": {"hap": "happy", "sad": "sad"}, "c": ["happy", "angry"]}
+    variants, _ = plan(datasets={name: own | {"classes": classes} for name, classes in spelled.items()})
+    assert variants.pair("a", "b") == ["a", "b"]
+    with pytest.raises(PlanError, match="classes is"):
+        variants.pair("a", "c")

@@ -157,6 +157,24 @@ def test_logistic_regression_finds_what_is_there(features, tmp_path):
     np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-6)
 
 
+def test_logistic_regression_weighs_classes(tmp_path):
+    """Labels that features say nothing of, nine of ten in one class: only balanced does it call others."""
+    splits = {}
+    for number, name in enumerate(("train", "valid", "test")):
+        path = write_features(tmp_path / f"{name}.h5", seed=number, splits={name: 90})
+        with h5py.File(path, "a") as file:
+            file["clips/label"][:] = np.where(np.arange(90) % 10 == 5, -1.0, 1.0)
+            for modality in ("text", "audio", "vision"):
+                values = file[f"{modality}/values"]
+                values[:] = np.random.default_rng(number).normal(size=values.shape)
+        splits[name] = dataset.load(path, name)
+    share = {
+        weights: simple.logistic(splits, SIMS, weights)[0]["test"].argmax(axis=1).mean()
+        for weights in ("none", "balanced")
+    }
+    assert share["none"] > 1.8 > share["balanced"]
+
+
 def test_pooled_features_by_hand(features):
     split = dataset.load(features, "test")
     found = simple.pooled(split)

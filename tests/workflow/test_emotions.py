@@ -14,6 +14,7 @@ from small_run import planned, snakemake
 import cmc
 from cmc import cli
 from cmc.features import store
+from cmc.prediction.bundle import ModelError
 
 WRITTEN = {"angry": "ang", "happy": "hap", "neutral": "neu", "sad": "sad"}
 SHORT = {
@@ -146,6 +147,11 @@ def test_the_model_reads_them_in_new_clips(run, demo):
     [row] = model.predict(clip, text="I like it.").to_dict("records")
     assert row["class"] in WRITTEN and sum(row[name] for name in WRITTEN) == pytest.approx(1)
     assert list(row) == model.columns
+    # members of folds were trained on clips of this file
+    with pytest.raises(
+        ModelError, match="never saw is in results/<data set>/<variant>/seed<n>/predictions.csv"
+    ):
+        model.read_features(folder / "results/iemocap/features.h5")
     found = cmc.open(folder / "results/iemocap")
     figure = found.plot(found.predictions["clip_id"].iloc[0])
     legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
