@@ -148,7 +148,7 @@ def test_the_model_reads_them_in_new_clips(run, demo):
     assert row["class"] in WRITTEN and sum(row[name] for name in WRITTEN) == pytest.approx(1)
     assert list(row) == model.columns
     # members of folds were trained on clips of this file
-    with pytest.raises(ModelError, match="what each fold.s model says of clips that it never saw"):
+    with pytest.raises(ModelError, match="model says of clips that it never saw"):
         model.read_features(folder / "results/iemocap/features.h5")
     found = cmc.open(folder / "results/iemocap")
     figure = found.plot(found.predictions["clip_id"].iloc[0])
