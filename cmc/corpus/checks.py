@@ -272,11 +272,9 @@ def emotions(used: list[manifest.Clip], spellings: Mapping[str, str | None]) -> 
 def classes(used: list[manifest.Clip], has0: str | None, one_sided: bool) -> list[Finding]:
     """Clips of each class; training labels on one side of the two-class reading would make every model perfect."""
     signs = Counter((clip.split, (float(clip.label) > 0) - (float(clip.label) < 0)) for clip in used)
-    parts = sorted(
-        {clip.split for clip in used}, key=lambda name: SPLITS.index(name) if name in SPLITS else -1
-    )
+    parts = {clip.split for clip in used}
     counts = {name: sum(signs[split, sign] for split in parts) for sign, name in SIGNS.items()}
-    if not set(parts) <= set(SPLITS):  # of folds all are trained on
+    if not parts <= set(SPLITS):  # of folds all are trained on
         signs = Counter({("train", sign): counts[name] for sign, name in SIGNS.items()})
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     found = [Finding("good", f"labels: {told}")]

@@ -204,9 +204,8 @@ def read(path: str | Path, rules: Rules) -> Manifest:
             groups.append(entry.split)
         except (ValueError, LeftOut) as reason:
             # an id may be refused for line breaks, which the list could not hold
-            shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
             stage = LEFT_OUT if isinstance(reason, LeftOut) else "manifest"
-            manifest.refused.append((shown, stage, str(reason)))
+            manifest.refused.append((escaped(name), stage, str(reason)))
     if not manifest.clips and not manifest.refused:
         raise ManifestError(f"{path} has a header and no rows")
     if rules.by is not None and manifest.clips:
@@ -218,6 +217,11 @@ def read(path: str | Path, rules: Rules) -> Manifest:
             replace(clip, split=fold) for clip, fold in zip(manifest.clips, divided, strict=True)
         ]
     return manifest
+
+
+def escaped(text: str) -> str:
+    """A text of a stranger's file on one line, harmless on a terminal: what can't be printed as its escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def rows(path: str | Path, rules: Rules) -> Iterator[tuple[int, dict[str, str]]]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cmc import SPLITS, files
 from cmc.corpus import folds
-from cmc.corpus.manifest import LEFT_OUT
+from cmc.corpus.manifest import LEFT_OUT, escaped
 
 COLUMNS = ["clip_id", "stage", "reason"]
 SHOWN = 10  # reasons in an error
@@ -27,7 +27,7 @@ def write(refused: pd.DataFrame, path: str | Path) -> None:
 
 def printable(name: str) -> str:
     """An id as a list can hold it: line breaks and the like escaped, and no longer than a line."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+    shown = escaped(name)
     return shown if len(shown) <= LONGEST_ID else f"{shown[:LONGEST_ID]}..."
 
 

@@ -173,7 +173,7 @@ def told_known(found: Skeleton, layout: Layout, path: Path) -> str:
     own = [*layout.config, "unimodal_labels: false"]
     lines = [
         f"{path}: {len(found.rows)} clips of {layout.name}, read as {layout.source} describes it",
-        f"  labels: {', '.join(f'{count} {printable(label)}' for label, count in counts)}",
+        f"  labels: {', '.join(f'{count} {manifest.escaped(label)}' for label, count in counts)}",
         *others(found, path.parent),
         "Next: name the folder in mine.yaml:",
     ]
@@ -203,8 +203,3 @@ def others(found: Skeleton, folder: Path) -> list[str]:
     if not left:
         return []
     return [f"  {len(left)} videos are none of its clips and left out: {left[0].relative_to(folder)}"]
-
-
-def printable(text: str) -> str:
-    """A text of a stranger's file, harmless on a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

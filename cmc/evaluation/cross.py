@@ -89,11 +89,6 @@ def distances(trained: str | Path, tested: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def elsewhere(pair: Mapping[str, str]) -> str:
-    """What tables call the models of a pair that are trained on the other data set."""
-    return f"from_{pair['train']}"
-
-
 def shown(
     table: pd.DataFrame, pair: Mapping[str, str], distances: pd.DataFrame, variants: Sequence[str]
 ) -> pd.DataFrame:

@@ -61,9 +61,8 @@ def damaged(clips: Split, damage: Damage, spread: torch.Tensor | None, seed: int
         features[modality] = replace(own, values=own.values.float() + level * spread * noise)
         return replace(clips, features=features)
     tokens = clips.tokens if modality == "text" else None
-    real = (
-        tokens.offsets if tokens else own.offsets
-    )  # padding, where it is not masked, is behind a clip's tokens
+    # padding, where it is not masked, is behind a clip's tokens
+    real = tokens.offsets if tokens else own.offsets
     kept = remaining(real, level, rng, ends=modality == "text")
     rows = np.ones(own.offsets[-1], dtype=bool)
     rows[np.repeat(own.offsets[:-1] - real[:-1], np.diff(real)) + np.arange(real[-1])] = kept

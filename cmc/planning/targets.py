@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from cmc.planning.config import PlanError
 from cmc.planning.data import DEMO
-from cmc.planning.variants import ABLATION, BASELINES, TABLE
+from cmc.planning.variants import COMPARED, TABLE
 
 SHOWN = 3  # near names
 COMPARING = ("significance", "cost")  # what is of the models of several tables
@@ -44,7 +44,7 @@ def tables(targets: Iterable[str], dataset: str, known: Collection[str]) -> list
     if ALL in named:
         return list(known)
     if set(named) & set(COMPARING):
-        named += [TABLE, ABLATION, BASELINES]
+        named += COMPARED
     return list(dict.fromkeys(table for table in named if table in known)) or [TABLE]
 
 

@@ -13,6 +13,7 @@ from cmc.planning.grid import STAGE2_MODEL, TUNED, Grid, of_stage1, variant_patt
 
 EXPERIMENTS = ("significance", "calibration", "consensus", "robustness", "cost")
 TABLE, ABLATION, BASELINES = "table", "ablation", "baselines"  # the headline one; parts of the method; others
+COMPARED = (TABLE, ABLATION, BASELINES)  # whose models the main variant is tested against
 
 
 class Variants:
@@ -110,7 +111,7 @@ class Variants:
 
     def compared(self, dataset: str) -> list[str]:
         """The variants that the main one is tested against: all of the headline table and the ablations."""
-        known = (table for table in (TABLE, ABLATION, BASELINES) if table in self._config["tables"])
+        known = (table for table in COMPARED if table in self._config["tables"])
         return list(dict.fromkeys(variant for table in known for variant in self.of_table(dataset, table)))
 
     def costed(self, dataset: str) -> list[str]:
@@ -199,8 +200,10 @@ class Variants:
             They are of other languages, text encoders, labels, or in folds.
         """
         for key in ("language", "text_encoder", "classes", "has0"):
-            of = (lambda name, _: self._data.class_names(name)) if key == "classes" else self._data.setting
-            first, second = (of(name, key) for name in (trained, tested))
+            first, second = (
+                self._data.class_names(name) if key == "classes" else self._data.setting(name, key)
+                for name in (trained, tested)
+            )
             if first != second:
                 raise PlanError(
                     f"Models of {trained} can't be tested on {tested}: {key} is {first} there and {second} here"
