@@ -3,10 +3,11 @@
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from cmc.labels import NEGATIVE, NEUTRAL, POSITIVE, Scheme, binary
+from cmc.labels import NEGATIVE, NEUTRAL, POSITIVE, Scheme, binary, first_high
 
 FEWEST_CLIPS = 10  # of fewer, each is worth more than ten points: no percentages are given of them
 METRICS = ("acc2", "f1", "acc2_non0", "f1_non0", "acc3", "f1_3")  # of polarity; the first is the headline
+REGRESSION = ("mae", "corr")  # beside those of polarity, of models that tell a score; no percentages
 NAMED = ("uar", "wa", "macro_f1", "weighted_f1")  # of emotions by name; the first is the headline
 OF_CLASS = "f1_"  # and a class: its F1
 HEADINGS = {
@@ -16,6 +17,8 @@ HEADINGS = {
     "f1_non0": "F1 Non0",
     "acc3": "Acc-3",
     "f1_3": "F1-3",
+    "mae": "MAE",
+    "corr": "Corr",
     "uar": "UAR",
     "wa": "WA",
     "macro_f1": "Macro F1",
@@ -82,6 +85,41 @@ def answers(logits: np.ndarray, scheme: Scheme) -> np.ndarray:
     """What logits say, (n, 2) int: the two-class side of polarity (0 or 1), else the class; and the class."""
     said = logits.argmax(axis=1)
     return np.stack([_side(logits) if scheme.polar else said, said], axis=1)
+
+
+def answers_of_scores(scores: np.ndarray, scheme: Scheme, neutral: float) -> np.ndarray:
+    """What a regression's scores say of polarity, (n, 2) int, see `answers`: their sign; and neutral up to the
+    distance `neutral` from 0."""
+    side = scores >= 0 if first_high(scheme.has0) == NEUTRAL else scores > 0
+    chosen = np.where(np.abs(scores) <= neutral, NEUTRAL, np.where(scores > 0, POSITIVE, NEGATIVE))
+    return np.stack([side, chosen], axis=1).astype(np.int64)
+
+
+def of_regression(
+    scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """How near scores come to labels, in the unit of the labels.
+
+    Parameters
+    ----------
+    scores, labels : (n,) float
+    weights : (draws, n) float, optional
+        How often each clip counts, for many weightings at once.
+
+    Returns
+    -------
+    dict
+        mae: mean absolute error; corr: Pearson's correlation, NaN where either side is constant. (draws,) float
+        each; of no clips NaN.
+    """
+    weights = np.ones((1, len(labels))) if weights is None else weights
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = weights / weights.sum(axis=1, keepdims=True)
+        mean = lambda values: (shares * values).sum(axis=-1)  # noqa: E731
+        first, second = (own - mean(own)[:, None] for own in (scores, labels))
+        spread = np.sqrt(mean(first**2) * mean(second**2))
+        corr = np.where(spread > 1e-12, mean(first * second) / spread, np.nan)
+        return {"mae": mean(np.abs(scores - labels)), "corr": corr}
 
 
 def score(said: np.ndarray, labels: np.ndarray, scheme: Scheme) -> dict[str, float]:

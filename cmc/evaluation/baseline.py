@@ -56,28 +56,33 @@ def run(
     with store.Reader(features) as reader:
         scheme = Scheme(reader.names, has0)
     parts: dict[str, list[pd.DataFrame]] = {"test": [], "valid": []}
+    objective = "classification"
     for place, fold in enumerate(folds):
         classes = dataset.load_classes(features, "train", fold)
         splits = {split: dataset.load(features, split, device, mask_padding, fold) for split in parts}
         if kind == "trained":
             model = TrainedBaseline(sources[place], device)
-            logits = {split: model.logits(clips) for split, clips in splits.items()}
+            outputs = {split: model.outputs(clips) for split, clips in splits.items()}
         elif kind == "logistic":
             train = dataset.load(features, "train", device, mask_padding, fold)
-            logits, _ = simple.logistic(splits | {"train": train}, scheme, class_weights)
+            outputs, _ = simple.logistic(splits | {"train": train}, scheme, class_weights)
         else:
-            logits = {
+            outputs = {
                 split: simple.late_average(own_fold(tables.read_predictions(path), fold), scheme)
                 for split, path in zip(parts, sources, strict=True)
             }
         for split, clips in splits.items():
-            own = evaluate.described(clips) | evaluate.answered(logits[split], scheme.classes)
-            table = pd.DataFrame(own)
+            if outputs[split].shape[1] == 1:
+                objective, own = "regression", evaluate.regressed(outputs[split][:, 0], scheme, model.neutral)
+            else:
+                own = evaluate.answered(outputs[split], scheme.classes)
+            table = pd.DataFrame(evaluate.described(clips) | own)
             table[list(tables.MAJORITY)] = tables.constant(classes, scheme)
             parts[split].append(table if fold is None else table.assign(fold=fold))
     table, validation = (pd.concat(found, ignore_index=True) for found in parts.values())
     scores = tables.score(table, consistency.read(subsets), scheme, variant)
     scores |= {"dataset": name, "variant": variant, "seed": seed, **scheme.facts, "signatures": []}
+    scores["objective"] = objective
     evaluate.write(table, validation, scores, predictions_out, validation_out, metrics_out)
 
 

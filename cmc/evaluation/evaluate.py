@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from cmc import files
+from cmc import files, metrics
 from cmc.corpus import consistency
 from cmc.corpus.consistency import UNIMODAL
 from cmc.evaluation import signatures, tables
@@ -117,6 +117,12 @@ def answered(logits: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
         **named("probability", softmax(logits.astype(np.float64), axis=1), names),
         "prediction": logits.argmax(axis=1),
     }
+
+
+def regressed(scores: np.ndarray, scheme: Scheme, neutral: float) -> dict[str, Any]:
+    """Columns of what a regression says: its score, the side of polarity, the class."""
+    side, chosen = metrics.answers_of_scores(scores, scheme, neutral).T
+    return {tables.SCORE: scores, "side": side, "prediction": chosen}
 
 
 def clusters(clips: pd.DataFrame) -> pd.Series:

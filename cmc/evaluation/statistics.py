@@ -5,7 +5,7 @@ them) with all their clips, and seeds, both with replacement; all models are sco
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from cmc.corpus import consistency
 from cmc.evaluation import tables
 from cmc.evaluation.tables import ALPHA, PERCENT
 from cmc.labels import Scheme, binary
-from cmc.metrics import FEWEST_CLIPS, headline, weighted
+from cmc.metrics import FEWEST_CLIPS, answers_of_scores, headline, of_regression, weighted
 from cmc.metrics import answers as answers_of
 
+LIMITS = {"mae": (0, np.inf), "corr": (-1, 1)}  # all other metrics are shares
 FEWEST_CLUSTERS = 6  # even if all of five agree, chance alone does that once in 16 times: p is above 0.05
 
 
@@ -41,7 +42,11 @@ class Answers:
         Model -> (seeds, clips, 2) int, see `cmc.metrics.answers`.
     right : dict
         Model -> (clips,) bool: whether what its seeds say together, by their mean probabilities, is right as
-        the headline metric counts: the side of polarity, else the class.
+        the headline metric counts: the side of polarity, else the class. Of regressions, by their mean score.
+    scores : dict
+        Regression -> (seeds, clips) float.
+    values : (clips,)
+        The labels themselves.
     """
 
     labels: np.ndarray
@@ -49,6 +54,8 @@ class Answers:
     subsets: Mapping[Any, np.ndarray]
     said: Mapping[str, np.ndarray]
     right: Mapping[str, np.ndarray]
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    values: np.ndarray = field(default_factory=lambda: np.array([]))
 
 
 def gather(
@@ -75,6 +82,7 @@ def gather(
     clips = first["clip_id"]
     said: dict[str, list[np.ndarray]] = {}
     chances: dict[str, list[np.ndarray]] = {}
+    scores: dict[str, list[np.ndarray]] = {}
     for place, (variant, seeds) in enumerate(predictions.items()):
         for own in seeds:
             if own["clip_id"].tolist() != clips.tolist():
@@ -85,8 +93,13 @@ def gather(
             for model, logits in tables.model_logits(own, variant, scheme).items():
                 if model == variant or place == 0:
                     chances.setdefault(model, []).append(softmax(logits, axis=1))
+            if tables.SCORE in own:
+                scores.setdefault(variant, []).append(own[tables.SCORE].to_numpy())
     labels = first["class"].to_numpy()
     together = {model: answers_of(np.mean(own, axis=0), scheme) for model, own in chances.items()}
+    together |= {
+        model: answers_of_scores(np.mean(own, axis=0), scheme, neutral=0.0) for model, own in scores.items()
+    }
     together["majority"] = said["majority"][0]
     # the first column is what the headline metric counts
     truth = labels if scheme.has0 is None else binary(labels, scheme.has0)
@@ -96,6 +109,8 @@ def gather(
         tables.rows(clips, subsets),
         {model: np.stack(said[model]) for model in (*predictions, *tables.BASELINES) if model in said},
         {model: own[:, 0] == truth for model, own in together.items()},
+        {model: np.stack(own) for model, own in scores.items()},
+        first["label"].to_numpy() if scores else np.array([]),
     )
 
 
@@ -107,7 +122,7 @@ def resampled(
     Returns
     -------
     dict
-        (model, subset) -> metric -> (resamples,) float, the mean over the drawn seeds, in [0, 1]; all NaN where
+        (model, subset) -> metric -> (resamples,) float, the mean over the drawn seeds, in `LIMITS`; all NaN where
         the subset's clips are of less than `FEWEST_CLUSTERS` clusters. Of one resample, all models have the same
         clips, and those with as many seeds the same seeds.
     """
@@ -118,11 +133,15 @@ def resampled(
     found = {}
     for (model, said), (subset, chosen) in product(answers.said.items(), answers.subsets.items()):
         by_seed = [weighted(one[chosen], answers.labels[chosen], weights[:, chosen], scheme) for one in said]
+        for found_of, scores in zip(by_seed, answers.scores.get(model, []), strict=False):
+            found_of |= of_regression(scores[chosen], answers.values[chosen], weights[:, chosen])
         shares = seeds[len(said)]
         enough = 1.0 if clusters_of(answers, chosen) >= FEWEST_CLUSTERS else np.nan
         found[model, subset] = {
             metric: enough
-            * (np.stack([scores[metric] for scores in by_seed], axis=1) * shares).sum(axis=1).clip(0, 1)
+            * (np.stack([scores[metric] for scores in by_seed], axis=1) * shares)
+            .sum(axis=1)
+            .clip(*LIMITS.get(metric, (0, 1)))
             for metric in by_seed[0]
         }
     return found
@@ -161,9 +180,16 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 def intervals(
     scores: Mapping[tuple[str, str], Mapping[str, np.ndarray]], clusters: Mapping[str, int]
 ) -> pd.DataFrame:
-    """The interval of each metric, in percent: model, subset, metric, low, high; and the subset's clusters."""
+    """The interval of each metric, as tables have it (percent, or the unit of labels).
+
+    Returns
+    -------
+    DataFrame
+        model, subset, metric, low, high; and the subset's clusters.
+    """
     return pd.DataFrame(
-        {"model": model, "subset": subset, "metric": metric, "low": PERCENT * low, "high": PERCENT * high}
+        {"model": model, "subset": subset, "metric": metric}
+        | {"low": tables.unit(metric) * low, "high": tables.unit(metric) * high}
         | {"clusters": clusters[subset]}
         for (model, subset), own in scores.items()
         for metric, values in own.items()

@@ -9,18 +9,20 @@ import pandas as pd
 
 from cmc import MODALITIES, files, metrics
 from cmc.labels import Scheme, binary
-from cmc.metrics import FEWEST_CLIPS, HEADINGS, names
+from cmc.metrics import FEWEST_CLIPS, HEADINGS, REGRESSION, names
 
 BASELINES = (*MODALITIES, "majority")
 TEST_SUBSETS = ("test", "msc", "msi")
 PUBLISHED_METRICS = ("acc2", "f1")
+SCORE = "score"  # column of predictions: a regression's, beside the side and the class that it tells
 MAJORITY = ("majority_side", "majority")  # columns of predictions
 ABSENT = "-"
 PERCENT, DECIMALS = 100, 2
 ALPHA = 0.05  # intervals hold 1 - ALPHA; models whose corrected p is below it are told apart
 LEFT = ("Trained on", "Tested on", "Model", "Subset")  # columns of text
 SAME, UNKNOWN = "not told apart", "too few clusters"
-P_VALUES, P_DECIMALS = ("p", "p_holm", "mcnemar_p"), 4
+P_VALUES, FINE_DECIMALS = ("p", "p_holm", "mcnemar_p"), 4
+CLASSIFICATION = "classification"
 
 
 def score(
@@ -34,7 +36,8 @@ def score(
     Parameters
     ----------
     predictions : DataFrame
-        One row a test clip: clip_id, class (from 0), logits_{class}, router_{modality} (sum 1) and
+        One row a test clip: clip_id, class (from 0), logits_{class} (of a regression score, side, prediction and
+        label), router_{modality} (sum 1) and
         pretrain_{modality}_{class} of the modalities in use; majority_side and majority, what the majority
         baseline says (see `constant`); fold, of a data set in folds.
     subsets : mapping of str to clip ids
@@ -48,7 +51,8 @@ def score(
     Returns
     -------
     dict
-        models: model -> subset -> metrics (see `cmc.metrics.evaluate`); folds: the same by fold, if there are any;
+        models: model -> subset -> metrics (see `cmc.metrics.evaluate`, of a regression
+        `cmc.metrics.of_regression` too); folds: the same by fold, if there are any;
         router_weights: modality -> mean weight over the test clips, in [0, 1].
 
     Raises
@@ -66,10 +70,15 @@ def score(
     said = said_by(predictions, variant, scheme)
 
     def of(chosen: Mapping[str, np.ndarray]) -> dict[str, dict]:
-        return {
+        found = {
             model: {name: metrics.score(own[part], labels[part], scheme) for name, part in chosen.items()}
             for model, own in said.items()
         }
+        if SCORE in predictions:
+            for name, part in chosen.items():
+                own = metrics.of_regression(*predictions.loc[part, [SCORE, "label"]].to_numpy(dtype=float).T)
+                found[variant][name] |= {metric: float(value[0]) for metric, value in own.items()}
+        return found
 
     weights = {modality: float(predictions[f"router_{modality}"].mean()) for modality in routed(predictions)}
     return {"models": of(parts), "router_weights": weights} | ({"folds": of(by_fold)} if by_fold else {})
@@ -81,13 +90,14 @@ def routed(predictions: pd.DataFrame) -> list[str]:
 
 
 def model_logits(predictions: pd.DataFrame, variant: str, scheme: Scheme) -> dict[str, np.ndarray]:
-    """Logits (clips, classes) of the multimodal model and of each unimodal one that `predictions` holds."""
+    """Logits (clips, classes) of the multimodal model, if it isn't a regression, and of each unimodal one that
+    `predictions` holds."""
     prefixes = {variant: "logits"} | {modality: f"pretrain_{modality}" for modality in MODALITIES}
     columns = {model: [f"{prefix}_{name}" for name in scheme.classes] for model, prefix in prefixes.items()}
     return {
         model: predictions[names].to_numpy(dtype=np.float64)
         for model, names in columns.items()
-        if model == variant or set(names) <= set(predictions.columns)
+        if (model == variant and SCORE not in predictions) or set(names) <= set(predictions.columns)
     }
 
 
@@ -100,6 +110,11 @@ def said_by(predictions: pd.DataFrame, variant: str, scheme: Scheme) -> dict[str
         if wrong.size:
             raise ValueError(f"{model}: logits of row {wrong[0]} are not finite: {logits[wrong[0]].tolist()}")
         found[model] = metrics.answers(logits, scheme)
+    if SCORE in predictions:
+        wrong = np.flatnonzero(~np.isfinite(predictions[SCORE]))
+        if wrong.size:
+            raise ValueError(f"{variant}: the score of row {wrong[0]} is not finite")
+        found[variant] = predictions[["side", "prediction"]].to_numpy()
     return found | {"majority": predictions[list(MAJORITY)].to_numpy()}
 
 
@@ -125,7 +140,7 @@ def constant(train_classes: np.ndarray, scheme: Scheme) -> np.ndarray:
 
 
 def published_values() -> pd.DataFrame:
-    """Numbers printed in the paper: dataset, model, subset, metric, value (percent), source."""
+    """Numbers that were printed: dataset, model, objective, subset, metric, value (percent), source."""
     return pd.read_csv(Path(__file__).with_name("published.csv"))
 
 
@@ -153,8 +168,9 @@ def table(
         are drawn), seeds, then {metric}_mean and {metric}_std (sample standard deviation, NaN
         for one seed; metrics see `cmc.metrics.names`), {metric}_low and {metric}_high where there are intervals;
         of the headline metric, where models are compared, difference to the first variant, p (corrected for the
-        table's models) and verdict: worse, better, not told apart, or too few clusters to tell; of
-        polarity, published_acc2, published_f1. All but p in percent with two decimals; NaN for less than
+        table's models) and verdict: worse, better, not told apart, or too few clusters to tell; where there are
+        regressions their mae and corr, in the unit of the labels, each with mean, spread and interval; of
+        polarity, published_acc2, published_f1. All else but p in percent with two decimals; NaN for less than
         `FEWEST_CLIPS` clips, of which each is worth more than ten points. Rows: variants as they first come,
         text, audio, vision, majority; within each test, msc, msi. Baselines are those
         of the first variant, since each variant may pretrain its own.
@@ -166,8 +182,9 @@ def table(
         or its seeds differ in their number of clips.
     """
     runs, scheme = _runs(scores, "models"), Scheme.of(scores[0])
-    groups, wanted = _wanted(runs), names(scheme)
+    groups, wanted = _wanted(runs), [*names(scheme), *(name for name in REGRESSION if name in runs)]
     bounds = {} if intervals is None else intervals.set_index(["model", "subset", "metric"]).to_dict("index")
+    objectives = {run["variant"]: run.get("objective", CLASSIFICATION) for run in scores}
     tests = {} if compared is None else compared.set_index(["model", "subset"]).to_dict("index")
     rows = []
     for model, subset in product(_order(runs), TEST_SUBSETS):
@@ -179,7 +196,8 @@ def table(
         if compared is not None:
             row |= _told(tests.get((model, subset)))
         if scheme.polar:
-            row |= _published(published, scores[0]["dataset"], model, subset)
+            objective = objectives.get(model, CLASSIFICATION)
+            row |= _published(published, scores[0]["dataset"], model, subset, objective)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -235,8 +253,9 @@ def cells(results: pd.DataFrame) -> pd.DataFrame:
     }
     there = {name: heading for name, heading in HEADINGS.items() if f"{name}_mean" in results}
     for name, heading in there.items():
+        digits = 3 if name in REGRESSION else DECIMALS
         shown[heading] = [
-            _number(mean) + (f" ± {spread:.2f}" if np.isfinite(spread) else "")
+            _number(mean, digits) + (f" ± {spread:.{digits}f}" if np.isfinite(spread) else "")
             for mean, spread in zip(results[f"{name}_mean"], results[f"{name}_std"], strict=True)
         ]
         if name == next(iter(there)):
@@ -265,12 +284,12 @@ def show(results: pd.DataFrame) -> str:
 
 
 def write(results: pd.DataFrame, path: Path | str, digits: int = DECIMALS) -> None:
-    """Write a table as CSV, so many decimals (of p values `P_DECIMALS`), absent values empty.
+    """Write a table as CSV, so many decimals (of p values and scores `FINE_DECIMALS`), absent values empty.
 
     Replaces `path` whole or not at all.
     """
     with files.whole(path) as partial:
-        fine = {name: results[name].map(_p) for name in P_VALUES if name in results}
+        fine = {name: results[name].map(_fine) for name in results if decimals(name) == FINE_DECIMALS}
         shown = results.assign(**fine)
         shown.to_csv(partial, index=False, float_format=f"%.{digits}f", lineterminator="\n")
 
@@ -326,14 +345,24 @@ def _row(runs: pd.DataFrame, wanted: Sequence[str]) -> dict:
     if runs["n"].nunique() > 1:
         counts = sorted(map(int, runs["n"].unique()))
         raise ValueError(f"seeds of {model} on {subset} differ in their number of clips: {counts}")
-    percent = PERCENT * runs[list(wanted)].astype(np.float64)
+    percent = runs[list(wanted)].astype(np.float64) * [unit(name) for name in wanted]
     row = {"model": model, "subset": subset, "n": int(runs["n"].iloc[0]), "seeds": len(runs)}
     if row["n"] < FEWEST_CLIPS:
         percent[:] = np.nan
     for name in wanted:
-        row[f"{name}_mean"] = round(float(percent[name].mean()), DECIMALS)
-        row[f"{name}_std"] = round(float(percent[name].std(ddof=1)), DECIMALS)
+        row[f"{name}_mean"] = round(float(percent[name].mean()), decimals(name))
+        row[f"{name}_std"] = round(float(percent[name].std(ddof=1)), decimals(name))
     return row
+
+
+def unit(metric: str) -> float:
+    """What a metric is multiplied by in tables: shares are percentages there."""
+    return 1.0 if metric in REGRESSION else PERCENT
+
+
+def decimals(column: str) -> int:
+    """Of a column: those of labels have more."""
+    return FINE_DECIMALS if column in P_VALUES or column.startswith(REGRESSION) else DECIMALS
 
 
 def _bounded(row: dict, bounds: Mapping[tuple, Mapping[str, float]], wanted: Sequence[str]) -> dict:
@@ -345,10 +374,10 @@ def _bounded(row: dict, bounds: Mapping[tuple, Mapping[str, float]], wanted: Seq
         found[key] = value
         name = key.removesuffix("_std")
         if key.endswith("_std") and name in wanted:
-            own = bounds[row["model"], row["subset"], name]
+            own = bounds.get((row["model"], row["subset"], name), {"low": np.nan, "high": np.nan})
             for side in ("low", "high"):
                 known = row["n"] >= FEWEST_CLIPS
-                found[f"{name}_{side}"] = round(own[side], DECIMALS) if known else np.nan
+                found[f"{name}_{side}"] = round(own[side], decimals(name)) if known else np.nan
     return found
 
 
@@ -361,15 +390,18 @@ def _told(compared: Mapping | None) -> dict:
     return {"difference": difference, "p": p, "verdict": verdict}
 
 
-def _published(published: pd.DataFrame, dataset: str, model: str, subset: str) -> dict[str, float]:
-    mine = published[["dataset", "model", "subset"]].eq([dataset, model, subset]).all(axis=1)
+def _published(
+    published: pd.DataFrame, dataset: str, model: str, subset: str, objective: str
+) -> dict[str, float]:
+    keys = ["dataset", "model", "subset", "objective"]
+    mine = published[keys].eq([dataset, model, subset, objective]).all(axis=1)
     values = published[mine].set_index("metric")["value"]
     return {f"published_{name}": float(values.get(name, np.nan)) for name in PUBLISHED_METRICS}
 
 
-def _p(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.{P_DECIMALS}f}"
+def _fine(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.{FINE_DECIMALS}f}"
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f}" if np.isfinite(value) else ABSENT
+def _number(value: float, digits: int = DECIMALS) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else ABSENT

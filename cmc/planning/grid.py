@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cmc.planning import config as configs
@@ -33,21 +33,8 @@ class Grid:
 
     def __init__(self, tuning: Mapping[str, Any]) -> None:
         self._keys = list(tuning["grid"])
-        grid = {key: values for key, values in tuning["grid"].items() if values is not None}
-        if not grid:
-            configs.refuse(["tuning.grid: all settings are null"])
-        variant = configs.part("variant")
-        configs.refuse(
-            f"tuning.grid.{configs.told(mistake)}"
-            for key, values in grid.items()
-            for value in values
-            for mistake in variant.iter_errors(configs.nested({key: value}))
-        )
-        every = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-        found = {self.name(point): point for point in every}
-        without, pattern = set(tuning["without"]), variant_pattern()
-        bad = [name for name in found if not re.fullmatch(pattern, name) or len(name) > LONGEST_NAME]
-        configs.refuse(f"tuning.grid: {name} is no file name" for name in bad)
+        found = every(tuning["grid"], "variant", "tuning.grid")
+        without = set(tuning["without"])
         configs.refuse(f"tuning.without: the grid has no {name}" for name in without - set(found))
         if not set(found) - without:
             configs.refuse(["tuning.without: it leaves no point of the grid"])
@@ -57,12 +44,53 @@ class Grid:
 
     def name(self, point: Point) -> str:
         """Name of a point, that of its folder: heads4-layers5."""
-        last = [key.rsplit(".", 1)[1] for key in self._keys]
-        return "-".join(
-            f"{key if last.count(short) > 1 else short}{value}"
-            for key, value in sorted(point.items())
-            if (short := key.rsplit(".", 1)[1])
-        )
+        return name_of(point, self._keys)
+
+
+def every(grid: Mapping[str, Any], part: str, place: str, prefix: str = "") -> dict[str, Point]:
+    """All points of a grid, by name.
+
+    Parameters
+    ----------
+    grid : mapping
+        Setting -> its values, or None.
+    part : str
+        Of the config's schema, that a point must fit.
+    place : str
+        Where the grid stands in the config, for messages.
+    prefix : str
+        Of the names.
+
+    Raises
+    ------
+    PlanError
+        See `Grid`.
+    """
+    used = {key: values for key, values in grid.items() if values is not None}
+    if not used:
+        configs.refuse([f"{place}: all settings are null"])
+    fitting = configs.part(part)
+    configs.refuse(
+        f"{place}.{configs.told(mistake)}"
+        for key, values in used.items()
+        for value in values
+        for mistake in fitting.iter_errors(configs.nested({key: value}))
+    )
+    points = [dict(zip(used, values, strict=True)) for values in itertools.product(*used.values())]
+    found = {prefix + name_of(point, grid): point for point in points}
+    bad = [name for name in found if not re.fullmatch(variant_pattern(), name) or len(name) > LONGEST_NAME]
+    configs.refuse(f"{place}: {name} is no file name" for name in bad)
+    return found
+
+
+def name_of(point: Point, keys: Iterable[str]) -> str:
+    """Name of a point by the last part of its settings, or by all where two of `keys` end alike."""
+    last = [key.rsplit(".", 1)[-1] for key in keys]
+    return "-".join(
+        f"{key if last.count(short) > 1 else short}{value}"
+        for key, value in sorted(point.items())
+        if (short := key.rsplit(".", 1)[-1])
+    )
 
 
 def variant_pattern() -> str:

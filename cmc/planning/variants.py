@@ -1,6 +1,7 @@
 """What a variant of the method, or a point of the tuning grid, is on a data set: its settings, its stage 1."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any
@@ -55,7 +56,7 @@ class Variants:
         )
         if self.main not in variants:
             configs.refuse([f"tables.table: its first variant can't be {self.main}; put it second"])
-        if both := set(self.baselines.names) & (variants | points):
+        if both := set(self.baselines.folders) & (variants | points):
             configs.refuse([f"baselines: {min(both)} is the name of a variant"])
         if both := points & variants:
             configs.refuse([f"variants: {min(both)} is the name of a point of tuning.grid"])
@@ -72,7 +73,7 @@ class Variants:
     @cached_property
     def pattern(self) -> str:
         """Regular expression of what has a folder of its own: not all names, which would make matches slow."""
-        others = "|".join([*TUNED, *self.baselines.names])
+        others = "|".join(map(re.escape, [*TUNED, *self.baselines.folders]))
         return rf"(?!({others})/|from_){variant_pattern()}"
 
     def _settings(self, section: str, dataset: str, variant: str) -> dict[str, Any]:
@@ -94,16 +95,17 @@ class Variants:
         return merged(config[section], *(layer.get(section, {}) for layer in layers))
 
     def of_table(self, dataset: str, table: str) -> list[str]:
-        """The variants and baselines of a table that a data set can have: some need unimodal labels, or all
-        modalities."""
+        """The variants and baselines of a table that a data set can have: some need unimodal labels, all
+        modalities, or labels that are numbers."""
         annotated, whole = (
             self._data.annotated(dataset),
             len(self._data.features_of(dataset)) == len(MODALITIES),
         )
-        found = []
+        named, found = self._data.class_names(dataset) is not None, []
         for variant in self._config["tables"][table]:
             if variant in self.baselines.names:
                 fits = whole or self.baselines.kind(variant) != TRAINED
+                fits &= not (named and self.baselines.regresses(dataset, variant))
             else:
                 fits = annotated or not self.needs_annotation(dataset, variant)
             found += [variant] * fits
@@ -120,15 +122,27 @@ class Variants:
         return [variant for variant in self.compared(dataset) if variant not in others]
 
     def baseline_sources(self, dataset: str, name: str, seed: int | str) -> list[str]:
-        """What the evaluation of a baseline reads: checkpoints, predictions of the main variant, or nothing."""
+        """What the evaluation of a baseline reads: checkpoints, of all points if it has a grid, predictions of the
+        main variant, or nothing."""
         kind = self.baselines.kind(name)
         if kind == TRAINED:
             runs = self._data.runs(dataset, seed)
-            return [f"results/{dataset}/{name}/{run}/baseline.safetensors" for run in runs]
+            folders = self.baselines.points(dataset, name) or [name]
+            return [
+                f"results/{dataset}/{folder}/{run}/baseline.safetensors" for folder in folders for run in runs
+            ]
         if kind == "late_average":
             folder = f"results/{dataset}/{self.main}/seed{seed}"
             return [f"{folder}/predictions.csv", f"{folder}/validation.csv"]
         return []
+
+    def baseline_points(self, dataset: str, name: str, seeds: Iterable[int]) -> list[str]:
+        """What training tells of each point of a baseline's grid and each seed; PlanError if it has none, or the
+        data set has folds."""
+        if not (points := self.baselines.points(dataset, name)):
+            raise PlanError(f"baselines.{name} of {dataset} has no grid to choose from")
+        self.tuned_by(dataset)
+        return [f"results/{dataset}/{point}/seed{seed}/baseline.json" for point in points for seed in seeds]
 
     def of_folds(self, dataset: str) -> list[str]:
         """The variants whose folds are shown: those of the headline table; PlanError if there are no folds."""

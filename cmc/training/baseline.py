@@ -22,6 +22,7 @@ from cmc.training.loop import Losses, finished, fit
 from cmc.training.losses import balanced
 
 Order = Callable[[int], list[np.ndarray]]
+Objective = Literal["classification", "regression"]
 BATCH = 64
 TASK = "task"
 
@@ -34,8 +35,9 @@ class BaselineSettings:
     ----------
     epochs, patience, batch : int
         Early stopping is by the validation loss of the task.
-    lr, factor_lr : float
-        Learning rate; that of low-rank factors.
+    objective : {'classification', 'regression'}
+        Classes, by cross-entropy; or, of polarity, scores, by the mean absolute error.
+    lr : float
     weight_decay : float
     clip : float or None
         Largest gradient of a single weight.
@@ -56,8 +58,8 @@ class BaselineSettings:
     epochs: int = 100
     patience: int = 8
     batch: int = 32
+    objective: Objective = "classification"
     lr: float = 1e-3
-    factor_lr: float = 1e-3
     weight_decay: float = 0.0
     clip: float | None = None
     accumulate: int = 1
@@ -92,14 +94,16 @@ class BaselineTraining(Joint):
         super().__init__(model, bert)
         self.settings, self.train, self.valid = settings, train, valid
         self.scheme, self.order = scheme, order
+        splits = {"train": train, "valid": valid}
         device = next(model.parameters()).device
-        self.targets = {"train": train.classes("M").to(device), "valid": valid.classes("M").to(device)}
+        self.targets = {name: self.target(split).to(device) for name, split in splits.items()}
+        model.begin(self.targets["train"])
+        self.neutral = neutral_band(train.clips["label"].to_numpy()) if scheme.polar else 0.0
         self.class_weights = None
         if settings.class_weights == "balanced":
             self.class_weights = balanced(train.classes("M"), len(scheme.classes)).to(device)
         groups = [
-            {"weight_decay": settings.weight_decay} | group
-            for group in model.groups(settings.lr, settings.factor_lr)
+            {"lr": settings.lr, "weight_decay": settings.weight_decay} | group for group in model.groups()
         ]
         if bert is not None:
             groups += encoder.parameter_groups(bert, settings.text_lr, settings.text_weight_decay)
@@ -110,6 +114,19 @@ class BaselineTraining(Joint):
                 self.optimizer, factor=0.1, patience=settings.plateau
             )
 
+    def target(self, split: Split) -> Tensor:
+        """What is learned of each clip of a split (clips,): its class, or its label as it is."""
+        classes = split.classes("M")
+        if self.settings.objective == "classification":
+            return classes
+        return torch.from_numpy(split.clips["label"].to_numpy(dtype=np.float32))
+
+    def task_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy of logits, or mean absolute error of scores."""
+        if self.settings.objective == "regression":
+            return F.l1_loss(outputs[:, 0], targets)
+        return F.cross_entropy(outputs, targets, self.class_weights)
+
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Every batch once."""
         names = [TASK, *self.model.extra_losses]
@@ -117,11 +134,12 @@ class BaselineTraining(Joint):
         self.mode(training=True)
         self.optimizer.zero_grad(set_to_none=True)
         for number, clips in enumerate(batches, start=1):
-            logits, extra = self.model.outputs(encoder.inputs(self.bert, self.train, clips))
-            task = F.cross_entropy(logits, self.targets["train"][clips], self.class_weights)
+            outputs, extra = self.model.outputs(encoder.inputs(self.bert, self.train, clips), clips)
+            task = self.task_loss(outputs, self.targets["train"][clips])
             terms = torch.stack([task, *(extra[name] for name in self.model.extra_losses)])
             terms.sum().backward()
             losses.add(terms, clips)
+            self.model.after_batch(epoch, clips)
             if number % self.settings.accumulate == 0 or number == len(batches):
                 self.step()
         means = losses.means(self.train.clips["clip_id"].to_numpy(), self.optimizer)
@@ -137,12 +155,11 @@ class BaselineTraining(Joint):
     @torch.no_grad()
     def validate(self, epoch: int) -> tuple[dict[str, float], bool]:
         """Loss of the task and metrics on the validation split; keeps the weights where the loss is lowest."""
-        logits = predict(self.model, self.bert, self.valid)
-        record = {
-            "validation_loss": float(F.cross_entropy(logits, self.targets["valid"], self.class_weights))
-        }
+        outputs = predict(self.model, self.bert, self.valid)
+        record = {"validation_loss": float(self.task_loss(outputs, self.targets["valid"]))}
         record["validation_loss_M"] = record["validation_loss"]
-        scores = metrics.evaluate(logits.cpu().numpy(), self.targets["valid"].cpu().numpy(), self.scheme)
+        said = answers(outputs.cpu().numpy(), self.scheme, self.neutral)
+        scores = metrics.score(said, self.valid.classes("M").numpy(), self.scheme)
         record |= {f"validation_{name}": scores[name] for name in metrics.of_validation(self.scheme)}
         if self.plateau is not None:
             self.plateau.step(record["validation_loss"])
@@ -150,17 +167,31 @@ class BaselineTraining(Joint):
 
     def state_dict(self) -> dict:
         plateau = None if self.plateau is None else self.plateau.state_dict()
-        return super().state_dict() | {"plateau": plateau}
+        return super().state_dict() | {"plateau": plateau, "memory": self.model.memory}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
+        self.model.memory = state["memory"]
         if self.plateau is not None:
             self.plateau.load_state_dict(state["plateau"])
 
 
+def neutral_band(labels: np.ndarray) -> float:
+    """How far from 0 a score is still neutral: half of the smallest label (clips,) that isn't 0."""
+    sizes = np.abs(labels[labels != 0])
+    return float(sizes.min() / 2) if len(sizes) else 0.0
+
+
+def answers(outputs: np.ndarray, scheme: Scheme, neutral: float) -> np.ndarray:
+    """What outputs say, (n, 2) int, see `cmc.metrics.answers`: logits (n, classes), or scores (n, 1)."""
+    if outputs.shape[1] == 1:
+        return metrics.answers_of_scores(outputs[:, 0], scheme, neutral)
+    return metrics.answers(outputs, scheme)
+
+
 @torch.no_grad()
 def predict(model: Baseline, bert: nn.Module | None, split: Split) -> Tensor:
-    """Logits (clips, classes) of a whole split, in evaluation mode."""
+    """Logits (clips, classes) or scores (clips, 1) of a whole split, in evaluation mode."""
     model.eval()
     if bert is not None:
         bert.eval()
@@ -200,7 +231,12 @@ def run(
     train, valid = (dataset.load(features, split, device, mask_padding, fold) for split in ("train", "valid"))
     scheme = Scheme(train.names, has0)
     bert = encoder.prepare([train, valid], text_encoder, chosen.train_text_encoder, bf16=chosen.text_bf16)
-    network = baselines.build(architecture, train.widths, len(scheme.classes), model).to(device)
+    if chosen.objective == "regression" and not scheme.polar:
+        raise ValueError(
+            f"{architecture}: only labels that are numbers can be regressed, not classes by name"
+        )
+    outputs = len(scheme.classes) if chosen.objective == "classification" else 1
+    network = baselines.build(architecture, train.widths, outputs, model).to(device)
     order = lambda epoch: dataset.shuffled(len(train), chosen.batch, seed, epoch)  # noqa: E731
     stage = BaselineTraining(network, chosen, train, valid, scheme, order, bert)
     recipe = {
@@ -213,6 +249,7 @@ def run(
         "fold": fold,
         "mask_padding": mask_padding,
         "text_encoder": text_encoder,
+        "neutral": stage.neutral,
     }
     identity = recipe | {"data": files.sha256(features), "device": device}
     history = fit(stage, chosen.epochs, chosen.patience, seed, out, identity)
@@ -230,19 +267,24 @@ class TrainedBaseline:
         Widths of its features, and its classes.
     facts : dict
         All that the checkpoint says.
+    regresses : bool
+        Whether it tells scores, not classes.
+    neutral : float
+        How far from 0 a score is still neutral.
     """
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
         self._tensors, self.dims, self.facts = checkpoint.load(path)
         recipe = self.facts["recipe"]
-        self._model = baselines.build(
-            recipe["architecture"], self.dims.features, self.dims.classes, recipe["model"]
-        )
+        self.regresses = recipe["settings"]["objective"] == "regression"
+        self.neutral = recipe["neutral"]
+        outputs = 1 if self.regresses else self.dims.classes
+        self._model = baselines.build(recipe["architecture"], self.dims.features, outputs, recipe["model"])
         self._model.load_state_dict(checkpoint.part(self._tensors, "model."))
         self._model.to(device)
 
-    def logits(self, split: Split) -> np.ndarray:
-        """Logits (clips, classes)."""
+    def outputs(self, split: Split) -> np.ndarray:
+        """Logits (clips, classes), or scores (clips, 1)."""
         recipe, weights = self.facts["recipe"], checkpoint.part(self._tensors, "bert.")
         bert = encoder.prepare([split], recipe["text_encoder"], bool(weights), weights)
         return predict(self._model, bert, split).cpu().numpy()

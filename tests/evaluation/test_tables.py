@@ -11,7 +11,7 @@ from cmc.metrics import METRICS, evaluate, score
 
 HAS0 = "nonpositive_positive"
 SCHEME = Scheme(has0=HAS0)
-NO_PUBLISHED = pd.DataFrame(columns=["dataset", "model", "subset", "metric", "value", "source"])
+NO_PUBLISHED = pd.DataFrame(columns=["dataset", "model", "objective", "subset", "metric", "value", "source"])
 
 
 def predictions(classes, said, pretrained=None, train=(0, 0)):
@@ -184,6 +184,14 @@ def test_baselines_of_a_second_variant_are_not_mixed_into_the_first():
     table = tables.table([run(1, models=first), run(1, variant="cmc_gt", models=second)], NO_PUBLISHED)
     text = table[table["model"] == "text"].iloc[0]
     assert (text["acc2_mean"], text["seeds"]) == (50.0, 1)
+
+
+def test_a_regression_stands_beside_published_regressions():
+    found = {}
+    for objective in ("classification", "regression"):
+        runs = [run(1, dataset="chsims", variant="tfn") | {"objective": objective}]
+        found[objective] = tables.table(runs, tables.published_values())["published_acc2"].iloc[0]
+    assert found == {"classification": 75.32, "regression": 78.38}
 
 
 @pytest.mark.parametrize(

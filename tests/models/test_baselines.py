@@ -11,7 +11,7 @@ import torch
 
 from cmc import MODALITIES
 from cmc.models import baselines
-from cmc.models.baselines import lf_dnn, lmf, misa, mult, tfn
+from cmc.models.baselines import lf_dnn, lmf, misa, mult, self_mm, tfn
 from cmc.models.sequences import Sequences
 
 GOLDEN = Path(os.environ.get("CMC_GOLDEN_BASELINES", Path(__file__).parent.parent / "golden/baselines"))
@@ -56,6 +56,12 @@ MISA = [
     (r"^transformer_encoder\.layers\.0\.", "encoder."),
     (r"^fusion\.fusion_layer_1\.", "linear1."),
     (r"^fusion\.fusion_layer_3\.", "linear2."),
+]
+SELF_MM = [
+    (r"^(audio|video)_model\.rnn\.", r"recurrent.\1.rnn."),
+    (r"^(audio|video)_model\.linear_1\.", r"recurrent.\1.linear."),
+    (r"^post_(\w+)_layer_(\d)\.", r"heads.\1.linear\2."),
+    (r"\bvideo\b", "vision"),
 ]
 UNUSED = r"^(output_range|output_shift|sp_discriminator\.|tlayer_norm\.)"
 
@@ -171,6 +177,71 @@ def test_misa(adversarial):
         close(misa.moments_loss(found.shared), arrays["loss_cmd"])
 
 
+def published_self_mm(arrays):
+    def width(name, axis=0):
+        return arrays[f"param/{name}"].shape[axis]
+
+    both = {"audio": "audio", "vision": "video"}
+    settings = self_mm.Settings(
+        recurrent={name: width(f"{own}_model.rnn.weight_hh_l0", 1) for name, own in both.items()},
+        out={name: width(f"{own}_model.linear_1.weight") for name, own in both.items()},
+        post={space: width(f"post_{both.get(space, space)}_layer_1.weight") for space in self_mm.SPACES},
+        limit=DIMS["H"],
+    )
+    widths = {name: arrays[f"x_{name}"].shape[-1] for name in MODALITIES}
+    model = self_mm.Model(widths, 1, settings).double().eval()
+    model.load_state_dict(converted(arrays, SELF_MM))
+    return model
+
+
+def test_self_mm():
+    arrays = load("self_mm")
+    model, inputs = published_self_mm(arrays), {}
+    for name in MODALITIES:
+        values, lengths = arrays[f"x_{name}"], arrays[f"{name}_lengths"]
+        inputs[name] = Sequences.ragged(values[torch.arange(values.shape[1]) < lengths[:, None]], lengths)
+    model.begin(torch.zeros(len(values), dtype=torch.float64))
+    scores, _ = model.outputs(inputs, np.arange(len(values)))
+    close(scores, arrays["output_M"])
+    close(model(inputs), arrays["output_M"])
+    for space in self_mm.SPACES:
+        close(model.seen[space], arrays[f"h_{space}"])
+    for name in MODALITIES:
+        close(model.heads[name](model.vectors(inputs)[name]), arrays[f"output_{name[0].upper()}"])
+
+
+def test_labels_of_self_mm():
+    """Of several epochs, the loss of each batch and the labels after it."""
+    arrays = load("self_mm")
+    model, labels = published_self_mm(arrays), arrays["labels0"]
+    model.begin(labels)
+    steps = sorted({int(key[4:].split("/")[0]) for key in arrays if key.startswith("step")})
+    changed = 0
+    for step in steps:
+        own = {key.split("/")[1]: value for key, value in arrays.items() if key.startswith(f"step{step}/")}
+        clips = own["clips"].numpy()
+        losses = [(own["y_M"][:, 0] - labels[clips]).abs().mean()]
+        losses += [model.unimodal_loss(name, own[f"y_{name[0].upper()}"], clips) for name in MODALITIES]
+        close(sum(losses), own["loss"])
+        model.seen = {space: own[f"h_{space}"] for space in self_mm.SPACES}
+        model.after_batch(int(own["epoch"]), clips)
+        for name in MODALITIES:
+            close(model.memory[f"labels_{name}"], own[f"labels_{name}"])
+            changed += int((own[f"labels_{name}"] != labels).sum())
+    assert changed and len(steps) > 4
+
+
+def test_labels_of_self_mm_stay_where_one_side_has_no_clip():
+    model = small("self_mm")
+    labels = torch.tensor([0.4, 0.0, 0.8], dtype=torch.float64)
+    model.begin(labels)
+    for epoch in (1, 2):
+        model.outputs(ragged(clips(LENGTHS)), np.arange(3))
+        model.after_batch(epoch, np.arange(3))
+    for space in self_mm.SPACES:
+        close(model.memory[f"labels_{space}"], labels)
+
+
 # what they share
 
 SMALL = {
@@ -179,11 +250,19 @@ SMALL = {
     "lmf": {"hidden": HIDDEN},
     "mult": {"dim": 8, "heads": 2, "layers": 1},
     "misa": {"hidden": 8},
+    "self_mm": {
+        "recurrent": {"audio": 5, "vision": 4},
+        "out": {"audio": 4, "vision": 3},
+        "post": dict.fromkeys(self_mm.SPACES, 6),
+        "dropouts": dict.fromkeys(self_mm.SPACES, 0.0),
+    },
 }
+REGRESSIONS = {"self_mm"}
 
 
-def small(name, outputs=4):
-    return baselines.build(name, WIDTH, outputs, SMALL[name]).double()
+def small(name, settings=()):
+    outputs = 1 if name in REGRESSIONS else 4
+    return baselines.build(name, WIDTH, outputs, SMALL[name] | dict(settings)).double()
 
 
 def clips(lengths, seed=0):
@@ -220,11 +299,18 @@ def test_a_prediction_does_not_depend_on_the_batch(name):
 @pytest.mark.parametrize("adversarial", [False, True])
 @pytest.mark.parametrize("name", SMALL)
 def test_every_parameter_gets_a_gradient(name, adversarial):
-    settings = SMALL[name] | ({"adversarial": True} if name == "misa" and adversarial else {})
-    model = baselines.build(name, WIDTH, 4, settings).double().train()
-    logits, extra = model.outputs(ragged(clips(LENGTHS)))
-    assert set(extra) == set(model.extra_losses) and logits.shape == (3, 4)
-    (torch.nn.functional.cross_entropy(logits, torch.tensor([0, 3, 1])) + sum(extra.values())).backward()
+    model = small(name, {"adversarial": True} if name == "misa" and adversarial else {}).train()
+    places, scores = np.arange(3), torch.tensor([-0.4, 0.2, 1.0], dtype=torch.float64)
+    model.begin(scores)
+    for space in MODALITIES if name == "self_mm" else ():  # only clips whose labels differ count
+        model.memory[f"labels_{space}"] += 0.5
+    outputs, extra = model.outputs(ragged(clips(LENGTHS)), places)
+    assert set(extra) == set(model.extra_losses) and outputs.shape == (3, 1 if name in REGRESSIONS else 4)
+    if name in REGRESSIONS:
+        task = (outputs[:, 0] - scores).abs().mean()
+    else:
+        task = torch.nn.functional.cross_entropy(outputs, torch.tensor([0, 3, 1]))
+    (task + sum(extra.values())).backward()
     lacking = [key for key, own in model.named_parameters() if own.grad is None or not own.grad.any()]
     assert not lacking
 
@@ -245,6 +331,8 @@ def test_widths_that_are_not_there_are_told():
         baselines.build("lf_dnn", {"text": 4, "audio": 3}, 3, {})
     with pytest.raises(ValueError, match="no baseline is called lfdnn"):
         baselines.build("lfdnn", WIDTH, 3, {})
+    with pytest.raises(ValueError, match="self_mm learns scores, not classes"):
+        baselines.build("self_mm", WIDTH, 3, {})
 
 
 def test_alike_vectors_have_a_gradient():
@@ -259,5 +347,5 @@ def test_the_documented_example_of_ones_own():
     names = {"__name__": "mine"}
     exec(re.search(r"```python\n(.*?)```", text, re.S)[1], names)
     model = names["Model"](WIDTH, 4, names["Settings"](hidden=5)).double()
-    logits, extra = model.outputs(ragged(clips(LENGTHS)))
+    logits, extra = model.outputs(ragged(clips(LENGTHS)), np.arange(3))
     assert logits.shape == (3, 4) and not extra

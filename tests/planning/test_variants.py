@@ -1,5 +1,7 @@
 """Settings by variant and data set, the tuning grid, and whose stage 1 a variant starts from."""
 
+import re
+
 import pytest
 from configs import MINE, plan
 
@@ -135,7 +137,7 @@ def test_baselines_are_rows_of_tables_where_all_modalities_are_there():
     [
         (
             {"baselines": {"nosuch": {}}},
-            "no architecture is called nosuch; there are lf_dnn, lmf, misa, mult, tfn",
+            "no architecture is called nosuch; there are lf_dnn, lmf, misa, mult, self_mm, tfn",
         ),
         (
             {"baselines": {"tfn": {"model": {"rank": 3}}}},
@@ -143,12 +145,56 @@ def test_baselines_are_rows_of_tables_where_all_modalities_are_there():
         ),
         ({"baselines": {"logistic": {"lr": 1}}}, r"baselines.logistic: has no settings but class_weights"),
         ({"datasets": {"demo": {"baselines": {"mine": {}}}}}, "there is no baseline mine"),
+        (
+            {"baselines": {"self_mm": {"objective": "classification"}}},
+            "self_mm: it learns scores, not classes",
+        ),
+        (
+            {
+                "datasets": {
+                    "demo": {"baselines": {"tfn": {"objective": "regression", "class_weights": "balanced"}}}
+                }
+            },
+            "tfn: class_weights are of classes",
+        ),
+        ({"baselines": {"tfn": {"grid": {"model.rank": [3]}}}}, "tfn.model: unknown rank"),
+        ({"baselines": {"tfn": {"grid": {"lr": [-1]}}}}, r"baselines.tfn.grid.lr: -1 is less than"),
+        ({"baselines": {"tfn": {"grid": {"lr": None}}}}, r"baselines.tfn.grid: all settings are null"),
         ({"baselines": {"cmc": {"architecture": "tfn"}}}, "baselines: cmc is the name of a variant"),
     ],
 )
 def test_mistakes_in_baselines_are_told(changes, told):
     with pytest.raises(PlanError, match=told):
         plan(**changes)
+
+
+def test_the_points_of_a_baselines_grid_are_trained_and_the_best_is_evaluated():
+    grid = {"lr": [0.1, 0.2], "model.text_out": [8]}
+    variants, _ = plan(datasets={"demo": {"baselines": {"tfn": {"grid": grid}}}})
+    own = variants.baselines
+    points = ["tfn_lr0.1-text_out8", "tfn_lr0.2-text_out8"]
+    assert own.points("demo", "tfn") == points and own.points("chsims", "tfn") == [] and own.tuned == ["tfn"]
+    assert set(points) < set(own.folders) and own.owner("demo", points[1]) == "tfn"
+    stage, whole = own.stage("demo", points[1], True), own.stage("chsims", "tfn", True)
+    assert (
+        stage["settings"]["lr"] == 0.2 and stage["model"]["text_out"] == 8 and "grid" not in stage["settings"]
+    )
+    assert stage["model"] | {"text_out": 256} == whole["model"]
+    assert variants.baseline_sources("demo", "tfn", 7) == [
+        f"results/demo/{point}/seed7/baseline.safetensors" for point in points
+    ]
+    assert not re.fullmatch(variants.pattern, points[0] + "/")
+    with pytest.raises(PlanError, match="lmf of demo has no grid"):
+        variants.baseline_points("demo", "lmf", [1])
+
+
+def test_emotions_by_name_have_no_regression():
+    variants, _ = plan()
+    assert "self_mm" in variants.of_table("demo", "baselines")
+    named, _ = plan(datasets={"demo": {"classes": {"calm": None, "angry": None}}})
+    assert "self_mm" not in named.of_table("demo", "baselines") and "tfn" in named.of_table(
+        "demo", "baselines"
+    )
 
 
 def test_the_best_of_a_grid_has_no_cost_row():

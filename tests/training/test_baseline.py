@@ -11,7 +11,7 @@ from synthetic import write_features
 
 from cmc.corpus import consistency
 from cmc.evaluation import baseline as evaluation
-from cmc.evaluation import simple, tables
+from cmc.evaluation import simple, statistics, tables
 from cmc.features import store
 from cmc.labels import Scheme
 from cmc.models import baselines
@@ -35,12 +35,14 @@ SMALL = {
     "lmf": {"hidden": {"text": 8, "audio": 4, "vision": 4}},
     "mult": {"dim": 8, "heads": 2, "layers": 1, "text_dropout": 0.0},
     "misa": {"hidden": 8},
+    "self_mm": {},
 }
+REGRESSION = {"objective": "regression"}
 SETTINGS = {"epochs": 25, "patience": 25, "batch": 8, "lr": 5e-3, "clip": 1.0}
 
 
 def train(features, out, name, seed=1, **changes):
-    settings = SETTINGS | changes.pop("settings", {})
+    settings = SETTINGS | (REGRESSION if name == "self_mm" else {}) | changes.pop("settings", {})
     baseline.run(
         features,
         out,
@@ -67,12 +69,12 @@ def test_it_learns(features, tmp_path, name):
     history = trained.facts["history"]
     assert history[-1]["train_loss_task"] < 0.8 * history[0]["train_loss_task"]
     test = dataset.load(features, "test")
-    right = trained.logits(test).argmax(axis=1) == test.classes("M").numpy()
-    assert right.mean() > 0.5
+    said = baseline.answers(trained.outputs(test), SIMS, trained.neutral)
+    assert (said[:, 1] == test.classes("M").numpy()).mean() > 0.5
     assert trained.facts["best_epoch"] == min(history, key=lambda one: one["validation_loss"])["epoch"]
 
 
-@pytest.mark.parametrize("name", ["lmf", "misa"])
+@pytest.mark.parametrize("name", ["lmf", "misa", "self_mm"])
 def test_a_run_that_was_cut_off_ends_with_the_same_bytes(features, tmp_path, monkeypatch, name):
     settings = {"epochs": 6, "plateau": 0, "accumulate": 2}
     whole = train(features, tmp_path / "whole.safetensors", name, settings=settings)
@@ -144,10 +146,52 @@ def test_what_evaluation_writes_fits_into_a_table(features, tmp_path):
     path = train(features, tmp_path / "b.safetensors", "lf_dnn")
     test, valid, scores = evaluated(features, tmp_path, "trained", [path])
     assert len(test) == 15 and len(valid) == 15 and set(scores["models"]) == {"trained", "majority"}
-    logits = baseline.TrainedBaseline(path).logits(dataset.load(features, "test"))
+    logits = baseline.TrainedBaseline(path).outputs(dataset.load(features, "test"))
     np.testing.assert_allclose(test[[f"logits_{name}" for name in SIMS.classes]], logits, rtol=1e-6)
     table = tables.table([scores], tables.published_values())
-    assert table["model"].tolist()[::3] == ["trained", "majority"]
+    assert table["model"].tolist()[::3] == ["trained", "majority"] and "mae_mean" not in table
+
+
+def test_a_regression_is_scored_by_its_sign_and_its_distance(features, tmp_path):
+    path = train(features, tmp_path / "b.safetensors", "tfn", settings=REGRESSION)
+    test, valid, scores = evaluated(features, tmp_path, "trained", [path])
+    assert "probability_neutral" not in test and "score" in valid and scores["objective"] == "regression"
+    labels, told = test["label"], test["score"]
+    whole = scores["models"]["trained"]["test"]
+    assert whole["acc2"] == pytest.approx(((told > 0) == (labels > 0)).mean())
+    assert whole["mae"] == pytest.approx((told - labels).abs().mean())
+    assert whole["corr"] == pytest.approx(np.corrcoef(told, labels)[0, 1])
+    trained = baseline.TrainedBaseline(path)
+    assert trained.neutral == dataset.load(features, "train").clips["label"].abs().replace(0, 9).min() / 2
+    np.testing.assert_array_equal(test["prediction"] == 1, told.abs() <= trained.neutral)
+    # beside a classification, whose cells stay empty
+    other, *_, classified = evaluated(features, tmp_path, "logistic", [])
+    runs = [classified, scores]
+    for table in (other, test):
+        table["cluster"] = [f"speaker{i // 2}" for i in range(len(table))]
+    predictions = {"logistic": [other], "trained": [test]}
+    tested = statistics.of_table(predictions, runs, tmp_path / "subsets.csv", 200, 0)
+    table = tables.table(runs, tables.published_values(), *tested).set_index(["model", "subset"])
+    row = table.loc["trained", "test"]
+    assert row["mae_mean"] == pytest.approx(whole["mae"], abs=1e-4) and np.isnan(
+        table.loc["logistic", "test"]["mae_mean"]
+    )
+    assert (
+        row["mae_low"] < row["mae_mean"] < row["mae_high"] and -1 <= row["corr_low"] < row["corr_high"] <= 1
+    )
+    tables.write(table.reset_index(), tmp_path / "t.csv")
+    assert str(round(row["mae_mean"], 4)) in (tmp_path / "t.csv").read_text()
+    assert "MAE" in tables.show(table.reset_index()).splitlines()[0]
+
+
+def test_classes_by_name_cannot_be_regressed(tmp_path):
+    features = write_features(tmp_path / "f.h5", splits={"train": 12, "valid": 6})
+    with h5py.File(features, "a") as file:
+        file.attrs["classes"] = json.dumps(["calm", "angry"])
+        del file["clips/label"]
+        file["clips/label"] = np.array([b"calm", b"angry"] * 9, dtype=h5py.string_dtype())
+    with pytest.raises(ValueError, match="only labels that are numbers can be regressed"):
+        train(features, tmp_path / "b.safetensors", "tfn", settings=REGRESSION)
 
 
 def test_logistic_regression_finds_what_is_there(features, tmp_path):

@@ -13,7 +13,8 @@ def products():
     files = list(map(strip_wildcard_constraints, outputs))
     names = [f.removeprefix("results/{dataset}/") for f in files if "{dataset}" in f]
     whole = [name for name in names if "/" not in name and "{modality}" not in name]
-    known = {"table": config["tables"], "split": SCORED_IN}
+    tuned = variants.baselines.tuned
+    known = {"table": config["tables"], "split": SCORED_IN, "baseline": tuned}
     return list(dict.fromkeys(one for name in whole for one in expand(name, **known)))
 
 

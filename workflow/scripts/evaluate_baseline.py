@@ -2,13 +2,16 @@ import job
 
 job.start(snakemake)
 
-from cmc.evaluation import baseline
+from cmc.evaluation import baseline, tuning
 
 source, result, params = snakemake.input, snakemake.output, snakemake.params
+sources = list(source.sources)
+if source.tuning:
+    sources = [sources[params.points.index(tuning.chosen(source.tuning))]]
 baseline.run(
     source.features,
     params.kind,
-    source.sources,
+    sources,
     source.subsets,
     result.predictions,
     result.validation,

@@ -26,18 +26,20 @@ def build(name: str, features: Mapping[str, int], outputs: int, settings: Mappin
     features : mapping
         Modality -> width of its features.
     outputs : int
-        Classes.
+        Classes, or 1 for a regression.
     settings : mapping
         Fields of its `Settings` that are not the defaults.
 
     Raises
     ------
     ValueError
-        There is no such baseline, or it needs a modality that is not there.
+        There is no such baseline, it needs a modality that is not there, or it can't learn classes.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"no baseline is called {name}; there are {', '.join(ARCHITECTURES)}")
     if set(features) != set(MODALITIES):
         raise ValueError(f"{name} needs text, audio and vision; there are {', '.join(features)}")
     module = import_module(f"{__name__}.{name}")
+    if module.Model.only_regresses and outputs != 1:
+        raise ValueError(f"{name} learns scores, not classes; set objective: regression")
     return module.Model(features, outputs, module.Settings(**settings))

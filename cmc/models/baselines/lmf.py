@@ -12,11 +12,13 @@ from cmc.models.sequences import Sequences
 
 @dataclass(frozen=True)
 class Settings:
-    """Widths, the rank of the fusion, and dropout rates; the text's vector has half of its hidden width."""
+    """Widths, the rank of the fusion, dropout rates, and the learning rate of the factors; the text's vector has
+    half of its hidden width."""
 
     hidden: Mapping[str, int] = field(default_factory=lambda: {"text": 64, "audio": 16, "vision": 64})
     rank: int = 4
     dropouts: Mapping[str, float] = field(default_factory=lambda: {"audio": 0.2, "vision": 0.2})
+    factor_lr: float = 5e-4
 
 
 class Model(Baseline):
@@ -24,7 +26,7 @@ class Model(Baseline):
 
     def __init__(self, features: Mapping[str, int], outputs: int, settings: Settings) -> None:
         super().__init__()
-        own = settings
+        self.settings = own = settings
         text_out = own.hidden["text"] // 2
         self.encoders = Utterances(features, own.hidden, text_out, own.dropouts)
         widths = {"text": text_out, "audio": own.hidden["audio"], "vision": own.hidden["vision"]}
@@ -36,10 +38,10 @@ class Model(Baseline):
         for parameter in (*self.factors.values(), self.fusion_weights):
             nn.init.xavier_normal_(parameter)
 
-    def groups(self, lr: float, factor_lr: float) -> list[dict]:
+    def groups(self) -> list[dict]:
         factors = list(self.factors.values())
         rest = [own for name, own in self.named_parameters() if not name.startswith("factors.")]
-        return [{"params": rest, "lr": lr}, {"params": factors, "lr": factor_lr, "weight_decay": 0.0}]
+        return [{"params": rest}, {"params": factors, "lr": self.settings.factor_lr, "weight_decay": 0.0}]
 
     def fuse(self, h: Mapping[str, Tensor]) -> Tensor:  # -> (batch, rank, outputs)
         products = [torch.einsum("bw,rwo->bro", with_one(h[name]), own) for name, own in self.factors.items()]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -150,7 +151,7 @@ class Model(Baseline):
     def forward(self, inputs: Mapping[str, Sequences]) -> Tensor:  # -> (batch, outputs)
         return self.read(self.vectors(inputs))
 
-    def outputs(self, inputs: Mapping[str, Sequences]) -> tuple[Tensor, dict[str, Tensor]]:
+    def outputs(self, inputs: Mapping[str, Sequences], clips: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
         found, own = self.vectors(inputs), self.settings
         similarity = self.domain_loss(found.shared) if own.adversarial else moments_loss(found.shared)
         return self.read(found), {

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,23 +23,40 @@ def packed(x: Sequences) -> PackedSequence:
 
 
 class Baseline(nn.Module):
-    """A model that reads clips whole; `forward` gives logits (batch, outputs) of modality -> Sequences.
+    """A model that reads clips whole; `forward` gives logits (batch, classes) of modality -> Sequences, or, of a
+    regression, scores (batch, 1).
 
     Attributes
     ----------
     extra_losses : tuple of str
         Names of the losses beside the task's.
+    only_regresses : bool
+        Whether it can learn scores alone, not classes.
+    memory : dict
+        Name -> Tensor: what training keeps beside the weights. An unfinished run is resumed with it.
     """
 
     extra_losses: tuple[str, ...] = ()
+    only_regresses = False
 
-    def outputs(self, inputs: Mapping[str, Sequences]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits (batch, outputs), and the losses of `extra_losses`, weighted."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: dict[str, Tensor] = {}
+
+    def begin(self, labels: Tensor) -> None:
+        """Before training: classes or scores (clips,) of all training clips."""
+
+    def outputs(self, inputs: Mapping[str, Sequences], clips: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+        """What `forward` gives, and the losses of `extra_losses`, weighted; `clips` (batch,) are places among the
+        training clips."""
         return self(inputs), {}
 
-    def groups(self, lr: float, factor_lr: float) -> list[dict]:
-        """Parameters by learning rate, as optimizers take them; `factor_lr` is for low-rank factors."""
-        return [{"params": list(self.parameters()), "lr": lr}]
+    def after_batch(self, epoch: int, clips: np.ndarray) -> None:
+        """After a batch's backward pass; epochs count from 1."""
+
+    def groups(self) -> list[dict]:
+        """Parameters as optimizers take them; a group's own `lr` or `weight_decay` goes before the settings'."""
+        return [{"params": list(self.parameters())}]
 
 
 class SubNet(nn.Module):
@@ -113,8 +131,14 @@ class Head(nn.Module):
         self.linear2 = nn.Linear(hidden, hidden)
         self.linear3 = nn.Linear(hidden, outputs)
 
+    def feature(self, x: Tensor) -> Tensor:  # -> (batch, hidden)
+        return F.relu(self.linear1(self.dropout(x)))
+
+    def answer(self, feature: Tensor) -> Tensor:  # -> (batch, outputs)
+        return self.linear3(F.relu(self.linear2(feature)))
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear3(F.relu(self.linear2(F.relu(self.linear1(self.dropout(x))))))
+        return self.answer(self.feature(x))
 
 
 def with_one(x: Tensor) -> Tensor:
