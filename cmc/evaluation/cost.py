@@ -1,16 +1,18 @@
 """What a model costs: parameters, arithmetic, time and memory."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cmc.training import checkpoint, dataset
+from cmc.training.baseline import TrainedBaseline
 from cmc.training.dataset import Split
 from cmc.training.trained import TrainedModel
 
@@ -19,15 +21,19 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # which nob
 CLIPS = 256  # that are timed
 
 
-def run(
+Row = dict[str, object]
+
+
+def of_variant(
     variant: str,
     features: str | Path,
     pretrained: Sequence[str | Path],
     finetuned: Sequence[str | Path],
     benchmarks: Sequence[str | Path],
     device: str = "cpu",
-) -> dict[str, object]:
-    """What a variant costs: a row of a table.
+    unimodal: bool = False,
+) -> list[Row]:
+    """What a variant costs, and perhaps its unimodal models.
 
     Parameters
     ----------
@@ -38,48 +44,102 @@ def run(
     benchmarks : sequence of path
         What Snakemake measured of the training jobs (TSV), of those that exist.
     device : str
+    unimodal : bool
+        Whether its unimodal models have rows too. Stage 1 trains them together: its time is in the variant's.
+
+    Returns
+    -------
+    list of dict
+        See `row`.
+    """
+    model, _, facts = TrainedModel.load(pretrained[0], finetuned[0], device)
+    recipe = facts["recipe"]
+    test = first(dataset.load(features, "test", device, recipe["mask_padding"], recipe["fold"]), CLIPS)
+    found = [
+        row(variant, model.consensus, test, checkpoint.load(finetuned[0])[0], device)
+        | training(list(zip(pretrained, finetuned, strict=True)), benchmarks)
+    ]
+    tensors = checkpoint.load(pretrained[0])[0] if unimodal else {}
+    for modality in test.features if unimodal else ():
+        own = {
+            name.removeprefix(f"{modality}."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(f"{modality}.")
+        }
+        alone = replace(test, features={modality: test.features[modality]})
+        found.append(row(modality, model.unimodal, alone, own, device))
+    return found
+
+
+def of_baseline(
+    name: str,
+    features: str | Path,
+    checkpoints: Sequence[str | Path],
+    benchmarks: Sequence[str | Path],
+    device: str = "cpu",
+) -> list[Row]:
+    """What a trained baseline costs; parameters as those of `of_variant`."""
+    model = TrainedBaseline(checkpoints[0], device)
+    recipe = model.facts["recipe"]
+    test = first(dataset.load(features, "test", device, recipe["mask_padding"], recipe["fold"]), CLIPS)
+    tensors = checkpoint.load(checkpoints[0])[0]
+    found = row(name, model.outputs, test, tensors, device)
+    return [found | training([[path] for path in checkpoints], benchmarks)]
+
+
+def row(
+    name: str, read: Callable[[Split], object], clips: Split, tensors: Mapping[str, Tensor], device: str
+) -> Row:
+    """What a trained model costs.
+
+    Parameters
+    ----------
+    name : str
+    read : callable
+        Reads clips.
+    clips : Split
+        Some of the test split.
+    tensors : mapping
+        Its checkpoint; ``bert.*`` is its language model.
+    device : str
 
     Returns
     -------
     dict
-        model, runs; parameters, and of these the language model's if it is finetuned; gflops_a_clip: billions of
+        model; parameters, and of these the language model's if it is finetuned; gflops_a_clip: billions of
         multiplications and additions of a mean test clip, its language model's included where it runs;
-        inference_ms_a_clip, without extraction; epochs and training_seconds of both stages, means over runs;
-        peak_memory_mb, the largest of a training job; device. Times are of the machine they were measured on.
+        inference_ms_a_clip, without extraction; device. Times are of the machine they were measured on.
     """
-    model, _, facts = TrainedModel.load(pretrained[0], finetuned[0], device)
-    recipe = facts["recipe"]
-    test = dataset.load(features, "test", device, recipe["mask_padding"], recipe["fold"])
-    tensors, _, _ = checkpoint.load(finetuned[0])
-    sizes = {name: tensor.numel() for name, tensor in tensors.items() if not name.endswith(STATISTICS)}
-    language = sum(size for name, size in sizes.items() if name.startswith("bert."))
-    clips = min(len(test), CLIPS)
-    some = first(test, clips)
+    sizes = {key: tensor.numel() for key, tensor in tensors.items() if not key.endswith(STATISTICS)}
     with FlopCounterMode(display=False) as counter:
-        model.consensus(some)
-    seconds = min(timed(model, some) for _ in range(REPEATS))
-    histories = [
-        pd.concat([pd.read_csv(Path(path).with_suffix(".csv")) for path in paths])
-        for paths in zip(pretrained, finetuned, strict=True)
-    ]
-    rss = [pd.read_csv(path, sep="\t")["max_rss"] for path in benchmarks if Path(path).is_file()]
-    peak = pd.to_numeric(pd.concat(rss), errors="coerce").max() if rss else np.nan
+        read(clips)
     return {
-        "model": variant,
-        "runs": len(histories),
+        "model": name,
         "parameters": sum(sizes.values()),
-        "parameters_language_model": language,
-        "gflops_a_clip": round(counter.get_total_flops() / clips / 1e9, 6),
-        "inference_ms_a_clip": round(1000 * seconds / clips, 4),
-        "epochs": round(float(np.mean([len(one) for one in histories])), 1),
-        "training_seconds": round(float(np.mean([one["seconds"].sum() for one in histories])), 1),
-        "peak_memory_mb": None if np.isnan(peak) else round(float(peak)),
+        "parameters_language_model": sum(size for key, size in sizes.items() if key.startswith("bert.")),
+        "gflops_a_clip": round(counter.get_total_flops() / len(clips) / 1e9, 6),
+        "inference_ms_a_clip": round(1000 * min(timed(read, clips) for _ in range(REPEATS)) / len(clips), 4),
         "device": torch.cuda.get_device_name() if str(device).startswith("cuda") else "cpu",
     }
 
 
+def training(runs: Sequence[Sequence[str | Path]], benchmarks: Sequence[str | Path]) -> Row:
+    """What training took: runs; epochs and training_seconds of all stages, means over runs; peak_memory_mb, the
+    largest of a job. `runs` are the checkpoints of each run's stages."""
+    histories = [pd.concat([pd.read_csv(Path(path).with_suffix(".csv")) for path in paths]) for paths in runs]
+    rss = [pd.read_csv(path, sep="\t")["max_rss"] for path in benchmarks if Path(path).is_file()]
+    peak = pd.to_numeric(pd.concat(rss), errors="coerce").max() if rss else np.nan
+    return {
+        "runs": len(histories),
+        "epochs": round(float(np.mean([len(one) for one in histories])), 1),
+        "training_seconds": round(float(np.mean([one["seconds"].sum() for one in histories])), 1),
+        "peak_memory_mb": None if np.isnan(peak) else round(float(peak)),
+    }
+
+
 def first(clips: Split, count: int) -> Split:
-    """The first clips of a split."""
+    """The first clips of a split, or all of fewer."""
+    count = min(len(clips), count)
 
     def cut(ragged: dataset.Ragged) -> dataset.Ragged:
         return dataset.Ragged(ragged.values[: ragged.offsets[count]], ragged.offsets[: count + 1])
@@ -92,8 +152,27 @@ def first(clips: Split, count: int) -> Split:
     )
 
 
-def timed(model: TrainedModel, clips: Split) -> float:
-    """Seconds that the consensus of some clips takes."""
+def timed(read: Callable[[Split], object], clips: Split) -> float:
+    """Seconds that reading some clips takes."""
     start = time.perf_counter()
-    model.consensus(clips)
+    read(clips)
     return time.perf_counter() - start
+
+
+COLUMNS = [
+    "model",
+    "runs",
+    "parameters",
+    "parameters_language_model",
+    "gflops_a_clip",
+    "inference_ms_a_clip",
+    "epochs",
+    "training_seconds",
+    "peak_memory_mb",
+    "device",
+]
+
+
+def table(rows: Sequence[Row]) -> pd.DataFrame:
+    """All rows, unknown values empty."""
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"runs": "Int64", "peak_memory_mb": "Int64"})

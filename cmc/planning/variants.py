@@ -117,24 +117,34 @@ class Variants:
         return list(dict.fromkeys(variant for table in known for variant in self.of_table(dataset, table)))
 
     def costed(self, dataset: str) -> list[str]:
-        """Those of them whose cost is measured: the variants."""
-        others = {*self.baselines.names, *TUNED}  # the best of a grid is another's training
-        return [variant for variant in self.compared(dataset) if variant not in others]
+        """Those of them whose cost is measured: variants and trained baselines, not the best of a grid, which is
+        another's training."""
+        own = self.baselines
+        trained = {n for n in own.names if own.kind(n) == TRAINED and not own.points(dataset, n)}
+        left_out = {*own.names, *TUNED} - trained
+        return [variant for variant in self.compared(dataset) if variant not in left_out]
 
     def baseline_sources(self, dataset: str, name: str, seed: int | str) -> list[str]:
         """What the evaluation of a baseline reads: checkpoints, of all points if it has a grid, predictions of the
         main variant, or nothing."""
         kind = self.baselines.kind(name)
         if kind == TRAINED:
-            runs = self._data.runs(dataset, seed)
             folders = self.baselines.points(dataset, name) or [name]
-            return [
-                f"results/{dataset}/{folder}/{run}/baseline.safetensors" for folder in folders for run in runs
-            ]
+            return [path for folder in folders for path in self.baseline_checkpoints(dataset, folder, [seed])]
         if kind == "late_average":
             folder = f"results/{dataset}/{self.main}/seed{seed}"
             return [f"{folder}/predictions.csv", f"{folder}/validation.csv"]
         return []
+
+    def baseline_checkpoints(self, dataset: str, name: str, seeds: Iterable[int | str]) -> list[str]:
+        """Paths of the checkpoints of a baseline, or a point of its grid, of all runs of some seeds, in order."""
+        runs = [run for seed in seeds for run in self._data.runs(dataset, seed)]
+        return [f"results/{dataset}/{name}/{run}/baseline.safetensors" for run in runs]
+
+    def baseline_benchmarks(self, dataset: str, name: str, seeds: Iterable[int]) -> list[str]:
+        """Where Snakemake writes what a baseline's training jobs cost."""
+        runs = [run for seed in seeds for run in self._data.runs(dataset, seed)]
+        return [f"results/{dataset}/benchmarks/baseline-{name}-{run}.tsv" for run in runs]
 
     def baseline_points(self, dataset: str, name: str, seeds: Iterable[int]) -> list[str]:
         """What training tells of each point of a baseline's grid and each seed; PlanError if it has none, or the

@@ -105,18 +105,23 @@ class TrainedModel:
 
         A modality that the split lacks is left out of fusion and routing, of all its clips.
         """
-        seen, bert = self._with_text(split, "pretrained")
-        unimodal = {
-            modality: torch.cat(
-                [
-                    self._unimodal[modality](encoder.inputs(bert, seen, batch)[modality])[0]
-                    for batch in batches(split)
-                ]
+        return replace(self.consensus(split), unimodal=self.unimodal(split))
+
+    @torch.no_grad()
+    def unimodal(self, split: Split) -> dict[str, np.ndarray]:
+        """Modality -> logits (clips, classes) of its pretrained model, of the modalities that the split has."""
+        seen, bert = (split, None) if "text" not in split.features else self._with_text(split, "pretrained")
+        return {
+            modality: array(
+                torch.cat(
+                    [
+                        self._unimodal[modality](encoder.inputs(bert, seen, batch)[modality])[0]
+                        for batch in batches(split)
+                    ]
+                )
             )
             for modality in split.features
         }
-        own = {modality: array(logits) for modality, logits in unimodal.items()}
-        return replace(self.consensus(split), unimodal=own)
 
     @torch.no_grad()
     def consensus(self, split: Split) -> Readings:

@@ -19,8 +19,8 @@ from cmc.corpus import consistency
 from cmc.evaluation import calibration, consensus, cost, cross, evaluate, robustness, tables
 from cmc.features import store
 from cmc.labels import Scheme
-from cmc.models.cmc import Dimensions, MultimodalModel
-from cmc.training import dataset, finetune, pretrain
+from cmc.models.cmc import Dimensions, MultimodalModel, UnimodalModel
+from cmc.training import baseline, dataset, finetune, pretrain
 from cmc.training.pretrain import kappa
 
 HAS0 = "nonpositive_positive"
@@ -297,13 +297,37 @@ def test_words_are_dropped_of_clips_that_are_filled_up(run):
 def test_cost_counts_what_there_is(run, tmp_path):
     _, features, pretrained, finetuned, *_ = run
     (tmp_path / "b.tsv").write_text("s\tmax_rss\n1.0\t123.4\n")
-    found = cost.run("cmc", features, pretrained, finetuned, [tmp_path / "b.tsv", tmp_path / "nosuch.tsv"])
+    benchmarks = [tmp_path / "b.tsv", tmp_path / "nosuch.tsv"]
+    found, *unimodal = cost.of_variant("cmc", features, pretrained, finetuned, benchmarks, unimodal=True)
     dims = Dimensions(features={"text": 6, "audio": 5, "vision": 4}, **MODEL)
     model = MultimodalModel(dims)
     parameters = sum(own.numel() for own in model.parameters())
     assert found["parameters"] == parameters
     assert found["parameters_language_model"] == 0 and found["peak_memory_mb"] == 123 and found["epochs"] == 6
     assert found["gflops_a_clip"] > 0 and found["inference_ms_a_clip"] > 0
+    assert [row["model"] for row in unimodal] == ["text", "audio", "vision"]
+    for row in unimodal:
+        own = UnimodalModel(dims, row["model"])
+        assert row["parameters"] == sum(p.numel() for p in own.parameters())
+        assert 0 < row["gflops_a_clip"] < found["gflops_a_clip"]
+    table = cost.table([found, *unimodal])
+    assert table["runs"].tolist()[0] == len(pretrained) and table["runs"].isna().tolist()[1:] == [True] * 3
+
+
+def test_a_baseline_costs_what_its_layers_multiply(tmp_path):
+    features = write_features(tmp_path / "f.h5")
+    hidden, out, fusion = {"text": 40, "audio": 30, "vision": 20}, 50, 60
+    model = {"hidden": hidden, "text_out": out, "post_fusion": fusion}
+    path = tmp_path / "b.safetensors"
+    settings = {"epochs": 2}
+    baseline.run(features, path, architecture="lf_dnn", model=model, settings=settings, has0=HAS0, seed=1)
+    (found,) = cost.of_baseline("lf_dnn", features, [path], [])
+    tokens = np.diff(dataset.load(features, "test").features["text"].offsets).mean()
+    recurrent = tokens * 4 * 40 * (6 + 40) + 40 * out
+    dense = 5 * 30 + 2 * 30 * 30 + 4 * 20 + 2 * 20 * 20
+    head = (30 + 20 + out) * fusion + fusion * fusion + fusion * 3
+    assert found["gflops_a_clip"] == pytest.approx(2e-9 * (recurrent + dense + head), abs=1e-6)
+    assert (found["epochs"], found["runs"], found["peak_memory_mb"]) == (2, 1, None)
 
 
 # other data

@@ -82,6 +82,12 @@ def converted(arrays, rules):
     return state
 
 
+def of_tfn(state):
+    """Its first layer behind the fusion is its own, with the weight the other way round."""
+    renamed = {key.replace("head.linear1", "fusion").replace("head.", ""): own for key, own in state.items()}
+    return renamed | {"fusion.weight": renamed["fusion.weight"].T}
+
+
 def close(ours, theirs, tolerance=1e-9):
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
@@ -94,7 +100,8 @@ def inputs_of(arrays):
 
 def model_of(module, outputs, rules, arrays, **settings):
     model = module.Model(WIDTH, outputs, module.Settings(**settings)).double().eval()
-    missing, unexpected = model.load_state_dict(converted(arrays, rules), strict=False)
+    state = converted(arrays, rules)
+    missing, unexpected = model.load_state_dict(of_tfn(state) if module is tfn else state, strict=False)
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
     return model
 
@@ -122,11 +129,8 @@ def test_utterance_fusion(module, name, settings, objective, outputs):
     h = model.encoders(inputs)
     for modality in MODALITIES:
         close(h[modality], arrays[f"h_{modality}"])
-    fused = model.fuse(h)
-    close(
-        fused.reshape(arrays["fused"].shape) if name == "lmf" and objective == "regression" else fused,
-        arrays["fused"],
-    )
+    if name != "tfn":  # which never has all of it in memory
+        close(model.fuse(h).reshape(arrays["fused"].shape), arrays["fused"])
     close(model(inputs), arrays["output"])
 
 
@@ -240,6 +244,37 @@ def test_labels_of_self_mm_stay_where_one_side_has_no_clip():
         model.after_batch(epoch, np.arange(3))
     for space in self_mm.SPACES:
         close(model.memory[f"labels_{space}"], labels)
+
+
+def vectors():
+    generator = torch.Generator().manual_seed(1)
+    shapes = (3, 2 * tfn.PART + 5), (3, 4), ((2 * tfn.PART + 5) * 4, 6)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+
+def test_the_fusion_of_tfn_by_parts_is_a_layer_over_the_outer_product():
+    first, second, weight = vectors()
+    found = tfn.CPUFusion.apply(first, second, weight, 0.0)
+    close(found, (first[:, :, None] * second[:, None, :]).flatten(1) @ weight)
+    assert torch.autograd.gradcheck(lambda *own: tfn.CPUFusion.apply(*own, 0.0), (first, second, weight))
+
+
+def test_the_fusion_of_tfn_drops_products_at_random():
+    def fused(*own):
+        torch.manual_seed(5)
+        return tfn.CPUFusion.apply(*own, 0.4)
+
+    first, second, weight = vectors()
+    assert torch.autograd.gradcheck(fused, (first, second, weight))
+    ones = [torch.ones(64, 48), torch.ones(64, 40), torch.eye(48 * 40)]
+    torch.manual_seed(0)
+    kept = tfn.CPUFusion.apply(*ones, 0.4)  # each product by itself
+    assert kept.unique().tolist() == pytest.approx([0, 1 / 0.6], rel=1e-4)
+    share, clips, places = (kept > 0).float().mean(), *((kept > 0).float().mean(dim=d) for d in (1, 0))
+    assert abs(share - 0.6) < 0.005 and (clips - 0.6).abs().max() < 0.05 and (places - 0.6).abs().max() < 0.3
+    assert (kept[0] != kept[1]).any()
+    pairs = ((kept[:, :-1] > 0) == (kept[:, 1:] > 0)).float().mean()
+    assert abs(pairs - 0.52) < 0.01  # neighbours are independent
 
 
 # what they share

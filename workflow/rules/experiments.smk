@@ -99,6 +99,29 @@ rule cost:
     params:
         code=code("evaluation/cost", "hub"),
         benchmarks=lambda w: variants.benchmarks(w.dataset, w.variant, SEEDS),
+        unimodal=lambda w: w.variant == variants.main,
+    script:
+        "../scripts/cost.py"
+
+
+rule cost_of_baseline:
+    input:
+        features="results/{dataset}/features.h5",
+        trained=lambda w: variants.baseline_checkpoints(w.dataset, w.baseline, SEEDS),
+    output:
+        "results/{dataset}/{baseline}/cost.json",
+    log:
+        "results/{dataset}/logs/cost-{baseline}.log",
+    wildcard_constraints:
+        baseline="|".join(config["baselines"]) or "(?!)",
+    threads: config["threads"]["train"]
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+        device=config["device"],
+    params:
+        code=code("evaluation/cost", "hub"),
+        benchmarks=lambda w: variants.baseline_benchmarks(w.dataset, w.baseline, SEEDS),
     script:
         "../scripts/cost.py"
 

@@ -5,10 +5,9 @@ import job
 
 job.start(snakemake)
 
-import pandas as pd
-
 from cmc import files
+from cmc.evaluation import cost
 
-table = pd.DataFrame([json.loads(Path(path).read_text()) for path in snakemake.input])
+table = cost.table([row for path in snakemake.input for row in json.loads(Path(path).read_text())])
 with files.whole(snakemake.output[0]) as partial:
     table.to_csv(partial, index=False, lineterminator="\n")
