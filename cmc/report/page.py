@@ -1,60 +1,38 @@
-"""The results of one data set as one self-contained HTML page. It reads results and computes none."""
+"""The results of a data set as one self-contained HTML page. It reads results and computes none."""
 
-import io
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas as pd
+import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from markupsafe import Markup
 from sklearn.metrics import confusion_matrix
 
 from cmc import files
 from cmc.evaluation import warnings
-from cmc.evaluation.tables import cells, model_logits, read, read_predictions, routed
+from cmc.evaluation.tables import BASELINES, cells, model_logits, read, read_predictions, routed
 from cmc.labels import Scheme
 from cmc.metrics import FEWEST_CLIPS, HEADINGS, OF_CLASS, headline
+from cmc.report import charts, clips
+from cmc.report.charts import Chart
 
-TEMPLATE = Path(__file__).with_name("page.html.j2")
-MEASURES = {"loss": "loss", "flips": "share of hard labels flipped", "router": "mean router weight"}
-STAGES = {"pretrain": "Stage 1, unimodal pretraining", "finetune": "Stage 2, multimodal finetuning"}
-
-# One colour a modality throughout, told apart by colour-blind readers too (Okabe and Ito); ink for the rest.
-COLOURS = {"text": "#0072b2", "audio": "#d55e00", "vision": "#009e73"}
-TERM_COLOURS = COLOURS | {"M": "#e69f00", "contrastive": "#cc79a7"}
-INK = "#333333"
-FAINT = 0.4
-WIDTH = 4.2  # inches: a panel fits a phone at nearly its own size
-LEGEND_ROW = 0.2  # inches
-STYLE = {
-    "svg.hashsalt": "cmc",  # element ids are random otherwise
-    "svg.fonttype": "none",  # text stays text: selectable, and small
-    "text.parse_math": False,  # a name may hold a $
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#999999",
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-}
-NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-
+TEMPLATES = Path(__file__).parent
+# what scripts of a page may start with; it also keeps the browser from asking anyone for anything
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'unsafe-inline' 'unsafe-eval'"
+)
 ARTICLES = {"acc2": "an", "uar": "a"}  # of the headline metrics
-
 PER_STAGE = ("model", "settings")  # parts of a recipe that each stage has of its own
-
 SIGNATURE_STYLES = {"weight": ".2f", "share": ".1%", "points": ".1f"}  # by unit
+SIDES = {
+    "nonpositive_positive": "neutral clips count as non-positive, together with negative ones",
+    "negative_nonnegative": "neutral clips count as non-negative, together with positive ones",
+}
 
 
 class Check(NamedTuple):
@@ -67,11 +45,70 @@ class Check(NamedTuple):
     known: int
 
 
-def write(
-    out: str | Path,
+class Section(NamedTuple):
+    """Pictures of one question, and what is missing."""
+
+    name: str
+    title: str
+    charts: list[Chart]
+    absent: str = ""
+
+
+class Results(NamedTuple):
+    """What stages wrote of a data set. All but the first five may be absent.
+
+    Attributes
+    ----------
+    table : DataFrame
+        See `cmc.evaluation.tables.table`.
+    predictions, metrics : list
+        Test predictions and metrics of the main variant, one a seed.
+    histories : list of dict
+        One a run: pretrain, finetune -> one dict an epoch; best_epoch of stage 2.
+    settings : dict
+        What the runs were made with.
+    quarantine : DataFrame
+    warned : list of str
+    others : dict
+        Name of another table -> the table.
+    experiments : dict
+        Name of an experiment's file -> its table: calibration_bins, pseudo_labels, robustness, embeddings, cost,
+        tuning_on_validation.
+    clips : DataFrame or None
+        All clips of the feature file: clip_id, split, text, label.
+    subsets : dict
+        msc, msi -> clip ids.
+    quality : DataFrame or None
+        What extraction found out of each clip.
+    lines : dict
+        See `cmc.report.clips.timelines`.
+    links : dict
+        Clip id -> where its recording lies, seen from the page.
+    faces : dict
+        Clip id -> JPEG.
+    provenance : dict
+    """
+
+    table: pd.DataFrame
+    predictions: list[pd.DataFrame]
+    metrics: list[dict]
+    histories: list[dict]
+    settings: dict
+    quarantine: pd.DataFrame = pd.DataFrame()
+    warned: Sequence[str] = ()
+    others: Mapping[str, pd.DataFrame] = {}
+    experiments: Mapping[str, pd.DataFrame] = {}
+    clips: pd.DataFrame | None = None
+    subsets: Mapping[str, Sequence[str]] = {}
+    quality: pd.DataFrame | None = None
+    lines: Mapping[str, Mapping[str, str]] = {}
+    links: Mapping[str, str] = {}
+    faces: Mapping[str, bytes] = {}
+    provenance: Mapping[str, Any] = {}
+
+
+def gather(
     *,
-    dataset: str,
-    variant: str,
     table: str | Path,
     predictions: Sequence[str | Path],
     metrics: Sequence[str | Path],
@@ -79,14 +116,11 @@ def write(
     finetuned: Sequence[str | Path],
     quarantine: str | Path,
     warned: str | Path,
-) -> None:
-    """Write the report of a data set's files; see `render`.
+) -> Results:
+    """Read what every data set has.
 
     Parameters
     ----------
-    out : path
-        HTML file.
-    dataset, variant : str
     table, quarantine, warned : path
         The data set's table, quarantine list and warnings.
     predictions, metrics, pretrained, finetuned : sequence of path
@@ -97,59 +131,71 @@ def write(
         [json.loads(Path(path).with_suffix(".json").read_text()) for path in paths]
         for paths in (pretrained, finetuned)
     )
-    text = render(
-        dataset,
+    return Results(
         read(table),
         [read_predictions(path) for path in predictions],
+        [json.loads(Path(path).read_text()) for path in metrics],
         [
-            {"pretrain": one["history"], "finetune": other["history"]}
+            {"pretrain": one["history"], "finetune": other["history"], "best_epoch": other["best_epoch"]}
             for one, other in zip(first, second, strict=True)
         ],
-        [json.loads(Path(path).read_text()) for path in metrics],
+        _settings(first, second),
         pd.read_csv(quarantine, dtype=str, keep_default_na=False),
         list(map(str, warnings.read(warned))),
-        _settings(first, second),
-        variant,
     )
-    files.write_text(out, text)
 
 
-def render(
-    dataset: str,
-    table: pd.DataFrame,
-    predictions: Sequence[pd.DataFrame],
-    histories: Sequence[Mapping],
-    metrics: Sequence[Mapping],
-    quarantine: pd.DataFrame,
-    warned: Sequence[str],
-    settings: Mapping,
-    variant: str = "cmc",
-) -> str:
+def sections(results: Results, variant: str) -> list[Section]:
+    """All pictures of a data set, by question."""
+    scheme = Scheme.of(results.metrics[0])
+    metric = headline(scheme)
+    found = results.experiments
+    together = clips.together(results.predictions, variant, scheme)
+    sweeps = [charts.accuracy(name, name, table, metric, variant) for name, table in results.others.items()]
+    whole = charts.accuracy("accuracy", "Headline table", results.table, metric, variant)
+    routes = charts.routing(together, variant)
+    moved = "pseudo_labels" in found and found["pseudo_labels"]["changed"].max() > 0
+    pseudo = list(charts.pseudo_labels(found["pseudo_labels"], variant)) if moved else []
+    trust = charts.reliability(found["calibration_bins"], variant) if "calibration_bins" in found else None
+    grid = charts.grid(found["tuning_on_validation"], metric) if "tuning_on_validation" in found else None
+    broken = list(charts.robustness(found["robustness"], metric, variant)) if "robustness" in found else []
+    seen = list(charts.embeddings(found["embeddings"], scheme.classes)) if "embeddings" in found else []
+    data = [charts.labels(results.clips, scheme)] if results.clips is not None else []
+    return [
+        Section("accuracy", "Accuracy and routing", [whole, *([routes] if routes else [])]),
+        Section("pseudo", "Pseudo labels", pseudo, "No pseudo label ever left the multimodal label."),
+        Section("learning", "Learning", list(charts.learning(results.histories, scheme, variant))),
+        Section("trust", "Calibration", [trust] if trust else [], "calibration_bins.csv is not there."),
+        Section("embeddings", "Embeddings", seen, "embeddings.csv is not there."),
+        Section(
+            "robustness", "Robustness", broken, "robustness.csv is not there, or there are too few clips."
+        ),
+        Section(
+            "others",
+            "Other tables",
+            sweeps,
+            "No other table was made: snakemake results/<data set>/all makes them.",
+        ),
+        Section("grid", "Tuning", [grid] if grid else [], "Nothing was tuned."),
+        Section("data", "Data", data),
+    ]
+
+
+def write(out: str | Path, dataset: str, results: Results, variant: str) -> None:
+    """Write the report of a data set; see `render`."""
+    files.write_text(out, render(dataset, results, variant))
+
+
+def render(dataset: str, results: Results, variant: str = "cmc") -> str:
     """Report of one data set as an HTML page that needs no other file, the same bytes for the same input.
 
     Parameters
     ----------
     dataset : str
         Name; "demo" adds a notice that its numbers say nothing about people.
-    table : DataFrame
-        See `cmc.evaluation.tables.table`.
-    predictions : sequence of DataFrame
-        Test predictions of `variant`, one a seed (columns: see `cmc.evaluation.tables.score`).
-    histories : sequence of mapping
-        One a run: pretrain, finetune -> one dict an epoch with epoch (from 1) and any of *loss*,
-        *loss*_{modality} (drawn dashed where the key starts with "train"), flips_{modality}, the share in
-        [0, 1] of hard pseudo labels that changed, and router_{modality}, the mean weight. A stage may be
-        missing; other keys are ignored.
-    metrics : sequence of mapping
-        One a seed, see `cmc.evaluation.evaluate.run`: the label scheme, scores, failure signatures.
-    quarantine : DataFrame
-        Clips left out, with whatever columns tell why.
-    warned : sequence of str
-        What should make one wary, a sentence or two each.
-    settings : mapping
-        What the run was made with; nested mappings become dotted names.
+    results : Results
     variant : str
-        Model that the figures show.
+        Model that the pictures show.
 
     Returns
     -------
@@ -161,43 +207,103 @@ def render(
     ValueError
         If there are no predictions, or the table has no row for `variant` on the test split.
     """
+    table, predictions, metrics = results.table, results.predictions, results.metrics
     if not predictions:
         raise ValueError(f"the report of {dataset!r} needs the predictions of at least one seed")
     if not _mean(table, variant, "test", "n") > 0:
         raise ValueError(f"the table has no test clips for variant {variant!r}; it has {_variants(table)}")
     pooled, scheme = pd.concat(predictions, ignore_index=True), Scheme.of(metrics[0])
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
+    drawn = sections(results, variant)
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            dataset=dataset,
+            variant=variant,
+            policy=POLICY,
+            modalities=_listed(routed(pooled)),
+            seeds=_count(len(predictions), "seed"),
+            headline=_headline(table, variant, headline(scheme)),
+            scheme=scheme,
+            side=SIDES.get(scheme.has0 or ""),
+            by_class=by_class(metrics, scheme),
+            table=cells(table),
+            divided="msc" in set(table["subset"]),
+            checks=checks([one["signatures"] for one in metrics]),
+            confusions=confusions(pooled, variant, scheme),
+            fewest=FEWEST_CLIPS * len(predictions),
+            classes=scheme.classes,
+            colour=lambda model: charts.colour_of(model, variant),
+            quarantine=results.quarantine.fillna(""),
+            warned=results.warned,
+            settings=dict(_flat(results.settings)),
+            sections=drawn,
+            specs=script({one.name: spec_of(one) for part in drawn for one in part.charts}),
+            height=lambda chart: chart.spec.height + 60,
+            cost=results.experiments.get("cost", pd.DataFrame()).astype(object).fillna(""),
+            provenance=results.provenance,
+            explorer=script(explorer(results, variant, scheme)),
+            library=library(),
+            programs=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+            styles=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        )
+    )
+
+
+def explorer(results: Results, variant: str, scheme: Scheme) -> dict[str, Any]:
+    """What the clip explorer shows; see `cmc.report.clips.rows`."""
+    known = results.clips
+    return clips.rows(
+        clips.together(results.predictions, variant, scheme),
+        variant,
+        scheme,
+        transcripts={} if known is None else dict(zip(known["clip_id"], known["text"], strict=True)),
+        subsets=results.subsets,
+        quality=results.quality,
+        lines=results.lines,
+        links=results.links,
+        faces=results.faces,
+        seeds=len(results.predictions),
+    )
+
+
+@cache
+def library() -> Markup:
+    """Vega-Embed and what it needs, as a program that may stand in a page."""
+    program = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return Markup(program.replace("</script", "<\\/script"))
+
+
+def environment() -> Environment:
+    """Templates that escape all they are given."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    with matplotlib.rc_context(STYLE):
-        figures = {
-            "consistency": consistency_figure(table, headline(scheme)),
-            "router": router_figure(pooled, scheme),
-            "curves": list(curve_figures(histories)),
-        }
-    return environment.get_template(TEMPLATE.name).render(
-        dataset=dataset,
-        variant=variant,
-        modalities=_listed(routed(pooled)),
-        seeds=_count(len(predictions), "seed"),
-        headline=_headline(table, variant, headline(scheme)),
-        scheme=scheme,
-        by_class=by_class(metrics, scheme),
-        table=cells(table),
-        checks=checks([one["signatures"] for one in metrics]),
-        confusions=confusions(pooled, variant, scheme),
-        fewest=FEWEST_CLIPS * len(predictions),
-        classes=scheme.classes,
-        colours=COLOURS,
-        quarantine=quarantine.fillna(""),
-        warned=warned,
-        settings=dict(_flat(settings)),
-        **figures,
-    )
+
+
+def script(data: Any) -> Markup:
+    """Data for a <script type="application/json">."""
+    return Markup(clips.embedded(data))
+
+
+def spec_of(chart: Chart) -> dict[str, Any]:
+    """The Vega-Lite specification of a picture, in colours that follow the page's."""
+    ink = "currentColor"
+    config = {
+        "background": "transparent",
+        "font": "system-ui, sans-serif",
+        "axis": {"labelColor": ink, "titleColor": ink, "tickColor": ink, "domainColor": ink}
+        | {"gridColor": "#8a8a8a", "gridOpacity": 0.25, "labelFontSize": 12, "titleFontSize": 12},
+        "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12}
+        | {"symbolBaseFillColor": ink, "symbolBaseStrokeColor": ink},
+        "view": {"stroke": "transparent"},
+    }
+    spec = chart.spec.to_dict()
+    return {**spec, "config": config, "autosize": {"type": "fit-x", "contains": "padding"}}
 
 
 def checks(runs: Sequence[Sequence[Mapping]]) -> list[Check]:
@@ -218,8 +324,9 @@ def by_class(metrics: Sequence[Mapping], scheme: Scheme) -> pd.DataFrame:
     means over seeds; empty where there are too few clips."""
     wanted = ["uar", "macro_f1"] if scheme.polar else [f"{OF_CLASS}{name}" for name in scheme.classes]
     rows = []
-    for model, subsets in metrics[0]["models"].items():
-        if subsets["test"]["n"] < FEWEST_CLIPS:
+    there = metrics[0]["models"]
+    for model in [name for name in (metrics[0]["variant"], *BASELINES) if name in there]:
+        if there[model]["test"]["n"] < FEWEST_CLIPS:
             continue
         own = [one["models"][model]["test"] for one in metrics]
         means = {name: 100 * np.mean([one[name] for one in own]) for name in wanted}
@@ -229,99 +336,6 @@ def by_class(metrics: Sequence[Mapping], scheme: Scheme) -> pd.DataFrame:
         }
         rows.append({"Model": model, **shown})
     return pd.DataFrame(rows)
-
-
-def consistency_figure(table: pd.DataFrame, metric: str) -> Markup | None:
-    """The headline metric of each model on MSC and MSI, its spread over seeds; None where there are no subsets."""
-    rows = {subset: table[table["subset"] == subset].set_index("model") for subset in ("msc", "msi")}
-    models = list(rows["msc"].index)[::-1]  # first model on top
-    if not pd.concat(rows.values())[f"{metric}_mean"].notna().any():
-        return None
-    figure, axes = _panel(height=0.8 + 0.5 * len(models))
-    thickness = 0.38
-    colours = [COLOURS.get(model, INK) for model in models]
-    for subset, offset, opacity in (("msc", 0.5, 1), ("msi", -0.5, FAINT)):
-        results = rows[subset].reindex(models)
-        mean, spread = results[f"{metric}_mean"], results[f"{metric}_std"]
-        places = np.arange(len(models)) + offset * thickness
-        axes.barh(places, mean, thickness, color=colours, alpha=opacity)
-        axes.errorbar(mean, places, xerr=spread, fmt="none", ecolor="black", capsize=2, lw=1)
-    axes.set_yticks(range(len(models)), models)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel(f"{HEADINGS[metric]}, percent")
-    handles = [Patch(color=INK, label="MSC"), Patch(color=INK, alpha=FAINT, label="MSI")]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    described = []
-    for model in reversed(models):
-        means = {subset: _mean(table, model, subset, f"{metric}_mean") for subset in rows}
-        known = [f"{subset.upper()} {mean:.1f}" for subset, mean in means.items() if np.isfinite(mean)]
-        described.append(f"{model}: {', '.join(known) or 'too few clips'}")
-    return _svg(figure, "consistency", f"Bar chart of {HEADINGS[metric]} in percent. " + "; ".join(described))
-
-
-def router_figure(pooled: pd.DataFrame, scheme: Scheme) -> Markup:
-    """Box plots of the router's weight of each modality, over all clips and by true class."""
-    groups = {"all": pooled} | {
-        name: pooled[pooled["class"] == place] for place, name in enumerate(scheme.classes)
-    }
-    figure, axes = _panel(height=3, width=max(1, len(groups) / 6))
-    modalities = routed(pooled)
-    thickness = 0.22
-    for place, modality in enumerate(modalities):
-        colour = COLOURS[modality]
-        axes.boxplot(
-            [group[f"router_{modality}"] for group in groups.values()],
-            positions=np.arange(len(groups)) + (place - (len(modalities) - 1) / 2) * (thickness + 0.03),
-            widths=thickness,
-            whis=(5, 95),
-            showfliers=False,
-            patch_artist=True,
-            manage_ticks=False,
-            boxprops={"facecolor": colour, "edgecolor": colour, "alpha": FAINT},
-            medianprops={"color": colour, "lw": 2},
-            whiskerprops={"color": colour},
-            capprops={"color": colour},
-        )
-    axes.axhline(1 / len(modalities), color="#999999", lw=0.8, ls=":", zorder=0)
-    axes.set_xticks(range(len(groups)), groups)
-    axes.set_ylim(0, 1)
-    axes.set_ylabel("router weight")
-    handles = [Patch(color=COLOURS[modality], label=modality) for modality in modalities]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
-    means = (f"{modality} {pooled[f'router_{modality}'].mean():.2f}" for modality in modalities)
-    return _svg(figure, "router", "Box plots of router weights by true class. Means: " + ", ".join(means))
-
-
-def curve_figures(histories: Sequence[Mapping]) -> Iterator[Markup]:
-    """What each stage's history holds of `MEASURES`, over epochs: one thin line a run (seed, fold)."""
-    for stage, title in STAGES.items():
-        runs = [pd.DataFrame(history[stage]) for history in histories if history.get(stage)]
-        for measure, label in MEASURES.items():
-            keys = list(dict.fromkeys(key for run in runs for key in run if measure in key))
-            if keys:
-                yield _curves(f"{stage}-{measure}", title, label, runs, keys)
-
-
-def _curves(name: str, title: str, label: str, runs: list[pd.DataFrame], keys: list[str]) -> Markup:
-    figure, axes = _panel(height=2.5 + LEGEND_ROW * np.ceil(len(keys) / 2))
-    drawn = {}
-    for run in runs:
-        for key in run.columns.intersection(keys):
-            look: dict[str, Any] = {"color": _colour(key), "ls": "--" if key.startswith("train") else "-"}
-            marker = "." if len(run) == 1 else None  # a line of one epoch would be invisible
-            axes.plot(run["epoch"], run[key].astype(np.float64), lw=1, marker=marker, **look)
-            drawn[key] = Line2D([], [], label=key.replace("_", " "), **look)
-    axes.set_title(title)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_ylim(bottom=0)
-    figure.legend(handles=list(drawn.values()), loc="outside lower left", ncols=2)
-    return _svg(
-        figure,
-        name,
-        f"Line chart. {title}: {label} over epochs, {_count(len(runs), 'run')}; {', '.join(drawn)}",
-    )
 
 
 def _check(seeds: Sequence[Mapping]) -> Check:
@@ -363,10 +377,6 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _colour(key: str) -> str:
-    return next((colour for term, colour in TERM_COLOURS.items() if key.endswith(f"_{term}")), INK)
-
-
 def _settings(first: Sequence[Mapping], second: Sequence[Mapping]) -> dict:
     """Recipes of both stages, equal but for the seed; stage 2 repeats nothing that stage 1 has settled."""
     before, after = first[0]["recipe"], second[0]["recipe"]
@@ -389,18 +399,3 @@ def _flat(settings: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _panel(height: float, width: float = 1) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH * width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _svg(figure: Figure, name: str, description: str) -> Markup:
-    """Figure as an inline SVG element: no prolog, no metadata, ids of its own, and a text alternative."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=NO_METADATA)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)', f"{name}-", svg)
-    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1))

@@ -55,6 +55,28 @@ def write(
     files.write_text(out, json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def told(path: str | Path) -> dict[str, str]:
+    """What a reader of a report wants to know of a file that `write` wrote: name -> text."""
+    facts = json.loads(Path(path).read_text(encoding="utf-8"))
+    code, machine, rules = facts["code"], facts["machine"], facts["rules"].values()
+    changed = f", {len(code['modified'])} files changed" if code["modified"] else ""
+    jobs = sum(own["jobs"] for own in rules)
+    seconds = sum(own["cpu_seconds"] or 0 for own in rules)
+    packages = ("python", "cmc-workflow", "torch", "snakemake", "transformers", "numpy")
+    return {
+        "Written": facts["written"],
+        "Command": facts["command"],
+        "Code": f"{code['commit']}{changed}" if code["commit"] else "no git repository",
+        "Versions": ", ".join(
+            f"{name} {facts['versions'][name]}" for name in packages if name in facts["versions"]
+        ),
+        "Machine": f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB,"
+        f" {', '.join(machine['gpus']) or 'no GPU'}, {machine['system']}",
+        "Time": f"{seconds / 60:.1f} CPU minutes in {jobs} jobs",
+        "Data": ", ".join(f"{Path(name).name} {own[:12]}" for name, own in facts["inputs"].items()),
+    }
+
+
 def commit(folder: Path) -> dict[str, Any]:
     """The git commit of a folder's repository and the files that differ from it; None for both outside one."""
     try:

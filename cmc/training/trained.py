@@ -137,6 +137,14 @@ class TrainedModel:
             {},
         )
 
+    @torch.no_grad()
+    def embeddings(self, split: Split) -> dict[str, np.ndarray]:
+        """Modality -> what its encoder in the multimodal model makes of each clip (clips, dim), before fusion."""
+        seen, bert = self._with_text(split, "finetuned")
+        h = torch.cat([self._multimodal(encoder.inputs(bert, seen, batch)).h for batch in batches(split)])
+        present = [modality for modality in self.dims.modalities if modality in split.features]
+        return {modality: array(h[:, place]) for place, modality in enumerate(present)}
+
     def _with_text(self, split: Split, stage: str) -> tuple[Split, nn.Module | None]:
         """The split as a stage's networks take it, and the language model that has to run with every batch."""
         split = replace(split, features=dict(split.features))

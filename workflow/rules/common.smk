@@ -6,6 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
+
 from cmc import MODALITIES
 from cmc.code import checksum as code
 from cmc.planning import config as configs
@@ -27,6 +29,9 @@ data = Data(config)
 variants = Variants(config, data)
 GRID = variants.grid.points
 SEEDS = config["seeds"]
+# what the user asked for
+asked = get_argument_parser().parse_known_args(sys.argv[1:])[0]
+wanted = asked.targets or []
 # sorted: the order of keys is no setting
 RESAMPLING = configs.merged(config["statistics"])
 

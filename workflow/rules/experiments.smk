@@ -52,6 +52,28 @@ rule consensus:
         "../scripts/consensus.py"
 
 
+rule embeddings:
+    input:
+        features="results/{dataset}/features.h5",
+        pretrained=lambda w: variants.checkpoints(
+            w.dataset, variants.main, SEEDS, "pretrain"
+        )[0],
+        finetuned=lambda w: variants.checkpoints(w.dataset, variants.main, SEEDS)[0],
+    output:
+        "results/{dataset}/embeddings.csv",
+    log:
+        "results/{dataset}/logs/embeddings.log",
+    threads: config["threads"]["train"]
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+        device=config["device"],
+    params:
+        code=code("evaluation/embeddings", "hub"),
+    script:
+        "../scripts/embeddings.py"
+
+
 rule robustness:
     input:
         features="results/{dataset}/features.h5",

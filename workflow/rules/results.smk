@@ -198,18 +198,48 @@ rule folds:
         "../scripts/folds.py"
 
 
+def shown_beside(wildcards):
+    """Other tables of a data set that are there, or asked for together: the report shows them."""
+    names = [f"{table}.csv" for table in config["tables"] if table != "table"]
+    names += ["cost.csv", "tuning_on_validation.csv"]
+    places = [f"results/{wildcards.dataset}/{name}" for name in names]
+    whole = f"results/{wildcards.dataset}/all" in wanted
+    made = variants.products(wildcards.dataset) if whole else []
+    return [
+        path
+        for path in places
+        if os.path.exists(path) or path in wanted or os.path.basename(path) in made
+    ]
+
+
+REPORTED = dict(
+    table="results/{dataset}/table.csv",
+    predictions=of_first_variant("predictions.csv"),
+    metrics=of_first_variant("metrics.json"),
+    pretrained=lambda w: variants.checkpoints(
+        w.dataset, variants.main, SEEDS, "pretrain"
+    ),
+    finetuned=lambda w: variants.checkpoints(w.dataset, variants.main, SEEDS),
+    quarantine="results/{dataset}/quarantine.csv",
+    warned="results/{dataset}/warnings.csv",
+    features="results/{dataset}/features.h5",
+    subsets="results/{dataset}/subsets.csv",
+    quality=lambda w: data.quality_file(w.dataset),
+    provenance="results/{dataset}/provenance.json",
+    experiments=expand(
+        "results/{{dataset}}/{name}.csv",
+        name=["calibration_bins", "pseudo_labels", "robustness", "embeddings"],
+    ),
+    beside=shown_beside,
+)
+
+
 rule report:
     input:
-        table="results/{dataset}/table.csv",
-        predictions=of_first_variant("predictions.csv"),
-        metrics=of_first_variant("metrics.json"),
-        pretrained=lambda w: variants.checkpoints(
-            w.dataset, variants.main, SEEDS, "pretrain"
-        ),
-        finetuned=lambda w: variants.checkpoints(w.dataset, variants.main, SEEDS),
-        quarantine="results/{dataset}/quarantine.csv",
-        warned="results/{dataset}/warnings.csv",
-        template=str(PACKAGE / "report/page.html.j2"),
+        **REPORTED,
+        parts=[
+            str(PACKAGE / f"report/page.{kind}") for kind in ("html.j2", "css", "js")
+        ],
     output:
         report(
             "results/{dataset}/report.html",
@@ -222,8 +252,62 @@ rule report:
     params:
         code=code("report/page"),
         variant=variants.main,
+        thumbnails=config["report"]["thumbnails"],
     script:
         "../scripts/report.py"
+
+
+rule figures:
+    input:
+        **REPORTED,
+    output:
+        directory("results/{dataset}/figures"),
+    log:
+        "results/{dataset}/logs/figures.log",
+    localrule: True
+    params:
+        code=code("report/page", "report/paper"),
+        variant=variants.main,
+    script:
+        "../scripts/figures.py"
+
+
+rule paper_table:
+    input:
+        "results/{dataset}/{table}.csv",
+    output:
+        latex="results/{dataset}/{table}.tex",
+        markdown="results/{dataset}/{table}.md",
+    log:
+        "results/{dataset}/logs/{table}-paper.log",
+    wildcard_constraints:
+        table="|".join(config["tables"]),
+    localrule: True
+    params:
+        code=code("report/paper"),
+    script:
+        "../scripts/paper_table.py"
+
+
+rule overview:
+    input:
+        tables=lambda w: [
+            path
+            for name in config["datasets"]
+            if os.path.exists(path := f"results/{name}/table.csv") or path in wanted
+        ],
+        parts=[
+            str(PACKAGE / f"report/{name}") for name in ("overview.html.j2", "page.css")
+        ],
+    output:
+        "results/report.html",
+    log:
+        "results/logs/overview.log",
+    localrule: True
+    params:
+        code=code("report/overview"),
+    script:
+        "../scripts/overview.py"
 
 
 rule provenance:

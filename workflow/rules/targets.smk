@@ -1,7 +1,6 @@
 # What was asked for is judged before any job: targets that nothing makes, data sets that can't be run. It comes last,
 # since it asks all rules.
 
-from snakemake.cli import get_argument_parser
 from snakemake.io import strip_wildcard_constraints
 
 from cmc.planning import check, targets
@@ -23,8 +22,6 @@ def is_made(target):
     return exists or any(rule.is_producer(target) for rule in workflow.rules)
 
 
-asked = get_argument_parser().parse_known_args(sys.argv[1:])[0]
-wanted = asked.targets or []
 if workflow.is_main_process:
     if not asked.unlock:
         pairs = config["cross_dataset"]

@@ -2,18 +2,10 @@ import job
 
 job.start(snakemake)
 
+import reported
+
 from cmc.report import page
 
-source = snakemake.input
-page.write(
-    snakemake.output[0],
-    dataset=snakemake.wildcards.dataset,
-    variant=snakemake.params.variant,
-    table=source.table,
-    predictions=source.predictions,
-    metrics=source.metrics,
-    pretrained=source.pretrained,
-    finetuned=source.finetuned,
-    quarantine=source.quarantine,
-    warned=source.warned,
-)
+source, params = snakemake.input, snakemake.params
+results = reported.results(snakemake, thumbnails=params.thumbnails)
+page.write(snakemake.output[0], snakemake.wildcards.dataset, results, params.variant)

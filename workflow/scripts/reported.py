@@ -1,0 +1,50 @@
+"""What the report and its pictures are made of, read from a job's input files."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from cmc.corpus import consistency
+from cmc.evaluation import tables
+from cmc.features import store
+from cmc.planning.data import Data, file_of
+from cmc.report import clips, faces, page, provenance
+
+
+def results(job, thumbnails=False):
+    """The results of a data set; pictures of faces if they are asked for."""
+    source, name = job.input, job.wildcards.dataset
+    found = page.gather(
+        table=source.table,
+        predictions=source.predictions,
+        metrics=source.metrics,
+        pretrained=source.pretrained,
+        finetuned=source.finetuned,
+        quarantine=source.quarantine,
+        warned=source.warned,
+    )
+    read = {Path(path).stem: tables.read(path) for path in [*source.experiments, *source.beside]}
+    others = {table: read.pop(table) for table in list(read) if table in job.config["tables"]}
+    with store.Reader(source.features) as reader:
+        known = reader.table("clips")
+    tested = found.predictions[0]["clip_id"].tolist()
+    data, folder = Data(job.config), os.path.dirname(job.output[0])
+    recorded = data.setting(name, "source") == "raw"
+    sources = {clip: data.source(name, clip) for clip in tested} if recorded else {}
+    links = {
+        clip: clips.link(source, folder)
+        for clip, source in sources.items()
+        if os.path.exists(file_of(source))
+    }
+    return found._replace(
+        others=others,
+        experiments=read,
+        clips=known,
+        subsets=consistency.read(source.subsets),
+        quality=pd.read_csv(source.quality, dtype={"clip_id": str}) if source.quality else None,
+        lines=clips.timelines(source.features, tested),
+        links=links,
+        faces=faces.of(sources) if thumbnails else {},
+        provenance=provenance.told(source.provenance),
+    )
