@@ -151,7 +151,7 @@ choices("subset", [...new Set(all.clips.map((clip) => clip.subset))].filter(Bool
 choices("dissents", [...new Set(all.clips.map((clip) => clip.dissents))].filter(Boolean).sort().map((name) => [name, name]));
 choices("order", all.quality.map((name) => [name, `lowest ${name} first`]));
 form.addEventListener("input", update);
-document.getElementById("reset").addEventListener("click", () => { form.reset(); update(); });
+document.getElementById("start-over").addEventListener("click", () => { form.reset(); update(); });
 form.addEventListener("submit", (event) => event.preventDefault());
 more.addEventListener("click", () => extend()[0].querySelector("summary").focus());
 list.addEventListener("keydown", (event) => {
