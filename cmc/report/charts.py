@@ -58,7 +58,7 @@ def colour_of(model: str, main: str) -> str:
 def colours(models: Sequence[str], main: str, title: str | None = None) -> alt.Color:
     """Colour by model or modality; a click into the legend picks one."""
     scale = alt.Scale(domain=list(models), range=[colour_of(model, main) for model in models])
-    return alt.Color("model:N", scale=scale, title=title, legend=alt.Legend(orient="top", columns=4))
+    return alt.Color("model:N", scale=scale, title=title, legend=alt.Legend(orient="top", columns=3))
 
 
 def accuracy(name: str, title: str, table: pd.DataFrame, metric: str, main: str) -> Chart:
@@ -186,7 +186,7 @@ def lines(
     }
     if dash:
         encoded["strokeDash"] = alt.StrokeDash(
-            f"{dash}:N", title=None, legend=alt.Legend(orient="top", columns=2)
+            f"{dash}:N", title=None, legend=alt.Legend(orient="bottom", columns=2)
         )
     if "run" in data:
         encoded["detail"] = "run:N"
