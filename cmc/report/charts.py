@@ -179,14 +179,16 @@ def lines(
     picked = alt.selection_point(fields=["model"], bind="legend")
     encoded: dict[str, Any] = {
         "x": alt.X(f"{x[0]}:Q", title=x[1], axis=alt.Axis(tickMinStep=1) if x[0] == "epoch" else alt.Axis()),
-        "y": alt.Y(f"{y[0]}:Q", title=y[1]),
+        "y": alt.Y(f"{y[0]}:Q", title=y[1], scale=alt.Scale(zero=not y[1].endswith("percent"))),
         "color": colours(models, main),
         "opacity": alt.condition(picked, alt.value(0.9), alt.value(0.08)),
         "tooltip": list(data.columns),
     }
     if dash:
         encoded["strokeDash"] = alt.StrokeDash(
-            f"{dash}:N", title=None, legend=alt.Legend(orient="bottom", columns=2)
+            f"{dash}:N",
+            title=None,
+            legend=alt.Legend(orient="bottom", columns=2, symbolType="stroke", symbolSize=400),
         )
     if "run" in data:
         encoded["detail"] = "run:N"
