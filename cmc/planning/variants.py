@@ -241,10 +241,10 @@ class Variants:
         tables = [
             name for name in self._config["tables"] if not set(self._config["tables"][name]) & set(TUNED)
         ]
-        names = [f"{table}.csv" for table in tables]
+        names = [f"{table}.{kind}" for table in tables for kind in ("csv", "tex", "md")]
         names += [f"{name}.csv" for name in EXPERIMENTS]
         names += ["folds.csv"] if self._data.setting(dataset, "split") else []
-        return [*names, "summary.md", "report.html", "provenance.json"]
+        return [*names, "summary.md", "report.html", "figures", "provenance.json"]
 
     def tuned_by(self, dataset: str) -> str | None:
         """The metric that points of the grid are chosen by, None for the headline one.

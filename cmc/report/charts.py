@@ -61,13 +61,16 @@ def colours(models: Sequence[str], main: str, title: str | None = None) -> alt.C
     return alt.Color("model:N", scale=scale, title=title, legend=alt.Legend(orient="top", columns=3))
 
 
-def accuracy(name: str, title: str, table: pd.DataFrame, metric: str, main: str) -> Chart:
-    """Each model of a table on each subset, with its interval."""
+def accuracy(name: str, title: str, table: pd.DataFrame, metric: str, main: str) -> Chart | None:
+    """Each model of a table on each subset, with its interval; None of too few clips for percentages."""
     wanted = ["model", "subset", "n"]
     bounds = [f"{metric}_low", f"{metric}_high"]
     data = table.reindex(columns=[*wanted, f"{metric}_mean", *bounds])
     data.columns = pd.Index([*wanted, "mean", "low", "high"])
-    data = data[data["mean"].notna()].assign(clips=data["subset"].map(SUBSETS))
+    data = data[data["mean"].notna()]
+    if data.empty:
+        return None
+    data = data.assign(clips=data["subset"].map(SUBSETS))
     there = [label for subset, label in SUBSETS.items() if subset in set(data["subset"])]
     models = list(dict.fromkeys(data["model"]))
     y = alt.Y("model:N", sort=models, title=None, axis=alt.Axis(labelLimit=150))

@@ -1,7 +1,7 @@
 """The results of a data set as one self-contained HTML page. It reads results and computes none."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ class Section(NamedTuple):
     name: str
     title: str
     charts: list[Chart]
-    absent: str = ""
+    absent: str
 
 
 class Results(NamedTuple):
@@ -161,24 +161,31 @@ def sections(results: Results, variant: str) -> list[Section]:
     broken = list(charts.robustness(found["robustness"], metric, variant)) if "robustness" in found else []
     seen = list(charts.embeddings(found["embeddings"], scheme.classes)) if "embeddings" in found else []
     data = [charts.labels(results.clips, scheme)] if results.clips is not None else []
+    few = "There are too few clips for percentages, and no router over three modalities."
+    more = "No other table was made: snakemake results/<data set>/all makes them."
     return [
-        Section("accuracy", "Accuracy and routing", [whole, *([routes] if routes else [])]),
-        Section("pseudo", "Pseudo labels", pseudo, "No pseudo label ever left the multimodal label."),
-        Section("learning", "Learning", list(charts.learning(results.histories, scheme, variant))),
-        Section("trust", "Calibration", [trust] if trust else [], "calibration_bins.csv is not there."),
-        Section("embeddings", "Embeddings", seen, "embeddings.csv is not there."),
-        Section(
+        section("accuracy", "Accuracy and routing", [whole, routes], few),
+        section("pseudo", "Pseudo labels", pseudo, "No pseudo label ever left the multimodal label."),
+        section(
+            "learning",
+            "Learning",
+            charts.learning(results.histories, scheme, variant),
+            "Nothing was trained.",
+        ),
+        section("trust", "Calibration", [trust], "calibration_bins.csv is not there."),
+        section("embeddings", "Embeddings", seen, "embeddings.csv is not there, or there are too few clips."),
+        section(
             "robustness", "Robustness", broken, "robustness.csv is not there, or there are too few clips."
         ),
-        Section(
-            "others",
-            "Other tables",
-            sweeps,
-            "No other table was made: snakemake results/<data set>/all makes them.",
-        ),
-        Section("grid", "Tuning", [grid] if grid else [], "Nothing was tuned."),
-        Section("data", "Data", data),
+        section("others", "Other tables", sweeps, more),
+        section("grid", "Tuning", [grid], "Nothing was tuned."),
+        section("data", "Data", data, "The feature file was not read."),
     ]
+
+
+def section(name: str, title: str, drawn: Iterable[Chart | None], absent: str) -> Section:
+    """A section of the pictures that there are."""
+    return Section(name, title, [chart for chart in drawn if chart], absent)
 
 
 def write(out: str | Path, dataset: str, results: Results, variant: str) -> None:

@@ -240,6 +240,16 @@ def test_without_subsets_the_page_says_so():
     assert "no MSC and MSI to compare" in render(table=fake_table(msc=None, msi=None))
 
 
+def test_of_too_few_clips_nothing_is_drawn():
+    runs = fake_runs()
+    for own in runs:
+        for model in own["models"].values():
+            for scores in model.values():
+                scores["n"] = 5
+    html = render(table=tables.table(runs, tables.published_values()), metrics=runs)
+    assert 'data-chart="accuracy"' not in html and "too few for percentages" in html
+
+
 def test_what_is_not_there_is_said():
     html = render(histories=[], quarantine=pd.DataFrame({"clip_id": [], "reason": []}))
     assert "No clip was left out" in html and 'data-chart="loss_pretrain"' not in html

@@ -14,8 +14,8 @@ CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 MINE_CONFIG = ONE_EPOCH | {"seeds": [1], "features": {"shards": {"text": 4, "audio": 4, "vision": 4}}}
 GROUPS = {
     "features": ["quarantine", "features", "summary", "consistency", "training"],
-    "training": ["pretrain", "finetune", "evaluate", "results"],
-    "results": ["warnings", "table", "report", "provenance"],
+    "training": ["pretrain", "finetune", "evaluate", "robustness", "embeddings", "results"],
+    "results": ["warnings", "table", "calibration", "consensus", "report", "provenance"],
 }
 STAGE2_MODEL = ("fusion", "router", "top_k", "temperature")
 
@@ -191,7 +191,7 @@ CODE = {
         "cmc/features/extractors/__init__.py",
         "cmc/features/extractors/openface.py",
     ],
-    "`cmc/report/page.py` or the report's template": ["cmc/report/page.py", "cmc/report/page.html.j2"],
+    "`cmc/report/page.py` or the page's template": ["cmc/report/page.py", "cmc/report/page.html.j2"],
     "`cmc/evaluation/tables.py`": ["cmc/evaluation/tables.py"],
 }
 
