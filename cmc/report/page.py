@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from sklearn.metrics import confusion_matrix
 
-from cmc import files
+from cmc import SPLITS, files
 from cmc.evaluation import warnings
 from cmc.evaluation.tables import BASELINES, cells, model_logits, read, read_predictions, routed
 from cmc.labels import Scheme
@@ -29,6 +29,7 @@ POLICY = (
 ARTICLES = {"acc2": "an", "uar": "a"}  # of the headline metrics
 PER_STAGE = ("model", "settings")  # parts of a recipe that each stage has of its own
 SIGNATURE_STYLES = {"weight": ".2f", "share": ".1%", "points": ".1f"}  # by unit
+CARD = ("clips", "consistency", "nothing_found")  # sections of summary.csv
 SIDES = {
     "nonpositive_positive": "neutral clips count as non-positive, together with negative ones",
     "negative_nonnegative": "neutral clips count as non-negative, together with positive ones",
@@ -46,12 +47,13 @@ class Check(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Pictures of one question, and what is missing."""
+    """Pictures and a table of one question, or what is missing."""
 
     name: str
     title: str
     charts: list[Chart]
     absent: str
+    table: pd.DataFrame = pd.DataFrame()
 
 
 class Results(NamedTuple):
@@ -87,6 +89,8 @@ class Results(NamedTuple):
     faces : dict
         Clip id -> JPEG.
     provenance : dict
+    summary : DataFrame or None
+        See `cmc.features.summary`.
     """
 
     table: pd.DataFrame
@@ -105,6 +109,7 @@ class Results(NamedTuple):
     links: Mapping[str, str] = {}
     faces: Mapping[str, bytes] = {}
     provenance: Mapping[str, Any] = {}
+    summary: pd.DataFrame | None = None
 
 
 def gather(
@@ -179,13 +184,47 @@ def sections(results: Results, variant: str) -> list[Section]:
         ),
         section("others", "Other tables", sweeps, more),
         section("grid", "Tuning", [grid], "Nothing was tuned."),
-        section("data", "Data", data, "The feature file was not read."),
+        section("data", "Data", data, "The feature file was not read.", card(results.summary)),
+        section(
+            "cost",
+            "Cost",
+            [],
+            "Not measured: snakemake results/<data set>/cost.csv",
+            costs(found.get("cost")),
+        ),
     ]
 
 
-def section(name: str, title: str, drawn: Iterable[Chart | None], absent: str) -> Section:
+def card(summary: pd.DataFrame | None) -> pd.DataFrame:
+    """What there is in each split: clips, seconds, sources, subsets, frames without anything found."""
+    if summary is None:
+        return pd.DataFrame()
+    own = summary[summary["section"].isin(CARD)]
+    found = own.pivot_table(
+        index=["section", "name"], columns="split", values="value", aggfunc="first", sort=False
+    )
+    wanted = [split for split in (*SPLITS, "all") if split in found]
+    return found[wanted].fillna("").reset_index("name").rename(columns={"name": ""})
+
+
+def costs(table: pd.DataFrame | None) -> pd.DataFrame:
+    """cost.csv with headings for people."""
+    if table is None:
+        return pd.DataFrame()
+    return table.rename(columns=lambda name: name.replace("_", " ")).astype(object).fillna("")
+
+
+def section(
+    name: str,
+    title: str,
+    drawn: Iterable[Chart | None],
+    absent: str,
+    table: pd.DataFrame | None = None,
+) -> Section:
     """A section of the pictures that there are."""
-    return Section(name, title, [chart for chart in drawn if chart], absent)
+    return Section(
+        name, title, [chart for chart in drawn if chart], absent, pd.DataFrame() if table is None else table
+    )
 
 
 def write(out: str | Path, dataset: str, results: Results, variant: str) -> None:
@@ -247,7 +286,6 @@ def render(dataset: str, results: Results, variant: str = "cmc") -> str:
             sections=drawn,
             specs=script({one.name: spec_of(one) for part in drawn for one in part.charts}),
             height=lambda chart: chart.spec.height + 60,
-            cost=results.experiments.get("cost", pd.DataFrame()).astype(object).fillna(""),
             provenance=results.provenance,
             explorer=script(explorer(results, variant, scheme)),
             library=library(),

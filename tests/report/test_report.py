@@ -240,6 +240,15 @@ def test_without_subsets_the_page_says_so():
     assert "no MSC and MSI to compare" in render(table=fake_table(msc=None, msi=None))
 
 
+def test_the_data_s_card_is_the_summary_by_split():
+    rows = [("clips", "train", "clips", "7"), ("clips", "test", "clips", "3"), ("lengths", "test", "x", "1")]
+    summary = pd.DataFrame(rows, columns=["section", "split", "name", "value"])
+    assert page.card(summary).values.tolist() == [["clips", "7", "3"]]
+    cost = pd.DataFrame({"model": ["cmc"], "gflops_a_clip": [1.5], "runs": [None]})
+    text = Page(render(summary=summary, experiments={"cost": cost})).text
+    assert "gflops a clip" in text and "1.5" in text and "Not measured" not in text
+
+
 def test_of_too_few_clips_nothing_is_drawn():
     runs = fake_runs()
     for own in runs:

@@ -1,5 +1,6 @@
 """What stands behind a table, as targets."""
 
+import json
 import shutil
 
 import pandas as pd
@@ -7,7 +8,9 @@ import pytest
 from small_run import MINE, ONE_EPOCH, merged, planned, snakemake
 
 FEW = {name: ["cmc"] for name in ("ablation", "experts", "dimension", "contrastive")}
-ONE_TABLE = merged(ONE_EPOCH, {"tables": FEW | {"baselines": ["cmc", "late_average", "logistic", "lmf"]}})
+OTHERS = ["late_average", "logistic", "lmf", "self_mm"]
+GRID = {"lmf": {"epochs": 2, "grid": {"lr": [0.001, 0.01]}}, "self_mm": {"epochs": 1}}
+ONE_TABLE = merged(ONE_EPOCH, {"tables": FEW | {"baselines": ["cmc", *OTHERS]}, "baselines": GRID})
 
 
 def test_what_the_run_of_the_demo_left(demo):
@@ -26,11 +29,24 @@ def test_all_of_a_data_set_by_one_name(demo, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(demo[0], folder)  # the config is another: provenance changes
     snakemake(folder, "results/demo/all", config=ONE_TABLE)
-    cost = pd.read_csv(folder / "results/demo/cost.csv")
-    assert cost["model"].tolist() == ["cmc"] and cost["peak_memory_mb"][0] > 100
-    table = pd.read_csv(folder / "results/demo/baselines.csv")
-    assert table["model"].unique().tolist()[:4] == ["cmc", "late_average", "logistic", "lmf"]
-    assert pd.read_csv(folder / "results/demo/significance.csv").empty  # of five test clips
+    results = folder / "results/demo"
+    cost = pd.read_csv(results / "cost.csv")  # the best of a grid is another's training
+    assert cost["model"].tolist() == ["cmc", "text", "audio", "vision", "self_mm"]
+    assert cost["peak_memory_mb"][0] > 100
+    table = pd.read_csv(results / "baselines.csv")
+    assert table["model"].unique().tolist()[:5] == ["cmc", *OTHERS] and "mae_mean" in table
+    points = pd.read_csv(results / "tuning_of_lmf.csv")
+    assert set(points["point"]) == {"lmf_lr0.001", "lmf_lr0.01"} and points["seeds"].tolist() == [2, 2]
+    scores = json.loads((results / "lmf/seed1/metrics.json").read_text())
+    assert scores["variant"] == "lmf" and scores["objective"] == "classification"
+    assert not (results / "lmf_lr0.01/seed1/metrics.json").exists()  # no point is tested
+    assert pd.read_csv(results / "significance.csv").empty  # of five test clips
+    report = (results / "report.html").read_text()
+    assert 'id="cost"' in report and "cmc-workflow" in report
+    assert {"routing.svg", "routing.pdf", "routing.csv"} <= {
+        path.name for path in (results / "figures").iterdir()
+    }
+    assert "\\toprule" in (results / "baselines.tex").read_text()
     assert planned(folder, "results/demo/all", config=ONE_TABLE) == {}
 
 

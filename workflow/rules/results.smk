@@ -226,6 +226,7 @@ REPORTED = dict(
     subsets="results/{dataset}/subsets.csv",
     quality=lambda w: data.quality_file(w.dataset),
     provenance="results/{dataset}/provenance.json",
+    summary="results/{dataset}/summary.csv",
     experiments=expand(
         "results/{{dataset}}/{name}.csv",
         name=["calibration_bins", "pseudo_labels", "robustness", "embeddings"],

@@ -47,4 +47,5 @@ def results(job, thumbnails=False):
         links=links,
         faces=faces.of(sources) if thumbnails else {},
         provenance=provenance.told(source.provenance),
+        summary=pd.read_csv(source.summary, dtype=str, keep_default_na=False),
     )
