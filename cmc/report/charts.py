@@ -356,8 +356,11 @@ def embeddings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Chart]:
 def robustness(table: pd.DataFrame, metric: str, main: str) -> Iterator[Chart]:
     """What remains when a modality is damaged."""
     known = table[~table["damage"].isin(["clean", "missing"]) & table["mean"].notna()]
+    clean = table.loc[table["damage"] == "clean", "mean"]
     for damage, own in known.groupby("damage", sort=False):
-        data = own[["modality", "level", "mean", "weight"]].rename(columns={"modality": "model"})
+        whole = pd.DataFrame({"modality": own["modality"].unique(), "level": 0.0, "mean": clean.iloc[0]})
+        data = pd.concat([whole, own[["modality", "level", "mean", "weight"]]], ignore_index=True)
+        data = data.rename(columns={"modality": "model"})
         unit = "standard deviations" if damage == "noise" else "share of frames or tokens"
         yield lines(
             f"robustness_{damage}",

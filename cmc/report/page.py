@@ -204,7 +204,7 @@ def card(summary: pd.DataFrame | None) -> pd.DataFrame:
         index=["section", "name"], columns="split", values="value", aggfunc="first", sort=False
     )
     wanted = [split for split in (*SPLITS, "all") if split in found]
-    return found[wanted].fillna("").reset_index("name").rename(columns={"name": ""})
+    return found[wanted].fillna("").reset_index("name").rename(columns={"name": "what"})
 
 
 def costs(table: pd.DataFrame | None) -> pd.DataFrame:
