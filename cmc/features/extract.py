@@ -16,6 +16,7 @@ from cmc.corpus import quarantine
 from cmc.corpus.manifest import SPAN
 from cmc.features import store
 from cmc.features.contract import Features, Unusable
+from cmc.features.guard import Turn
 
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 15.0
@@ -30,6 +31,7 @@ def shard(
     sources: Sequence[str | PathLike],
     path: str | Path,
     costs: str | Path | None = None,
+    turn: Turn | None = None,
 ) -> None:
     """Extract one modality of some clips into a feature file that also lists the clips it couldn't use.
 
@@ -47,6 +49,8 @@ def shard(
     costs : path, optional
         CSV to write, columns clip_id, cpu_seconds. Of its own, since no two runs cost the same and the feature
         file shall be the same.
+    turn : Turn, optional
+        Of a guard; see `cmc.features.guard.run`. Transcripts, which are encoded in batches, it is not told.
     """
     usable: list[dict] = []
     refused: list[tuple[str, str, str]] = []
@@ -55,7 +59,7 @@ def shard(
     results = (
         extractor.extract(sources)
         if modality == "text"
-        else (attempt(extractor, source) for source in sources)
+        else _one_by_one(extractor, clips, sources, turn or Turn())
     )
     made_by = recipe(extractor)
     with store.create(path) as out:
@@ -97,6 +101,22 @@ def recipe(extractor) -> store.Recipe:
         extractor.rate,
         extractor.dtype,
     )
+
+
+def _one_by_one(
+    extractor, clips: Sequence[str], sources: Sequence[str | PathLike], turn: Turn
+) -> Iterator[Features | Unusable]:
+    """What `attempt` gives of each clip, and the reason for those that a guard has refused."""
+    for clip, source in zip(clips, sources, strict=True):
+        if clip in turn.suspects:  # first, lest the work on the others be lost
+            turn.begin(clip)
+            attempt(extractor, source)
+    for clip, source in zip(clips, sources, strict=True):
+        if clip in turn.refused:
+            yield Unusable(turn.refused[clip])
+        else:
+            turn.begin(clip)
+            yield attempt(extractor, source)
 
 
 def _timed(results: Iterable, spent: list[float]) -> Iterator:

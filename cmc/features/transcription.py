@@ -1,6 +1,7 @@
 """What is said in a clip, and when, by a Whisper-like model through transformers."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,10 @@ import numpy as np
 
 from cmc import hub
 from cmc.features import media
+from cmc.features.contract import Unusable
+from cmc.features.guard import Turn
 
+log = logging.getLogger(__name__)
 SAMPLE_RATE = 16000  # Hz, Whisper's
 BLOCK = 300.0  # s of sound that are held at once; a word across two blocks may be lost
 SHORT = 30.0  # s that the model hears at once
@@ -106,6 +110,35 @@ class Transcriber:
             if text and start < end:
                 found.append(Segment(start, end, text))
         return found
+
+
+def of_clips(model: Transcriber, recordings: Mapping[str, Any], turn: Turn) -> dict[str, str]:
+    """Clip -> what is said in it; nothing where that can't be found out, of which the log tells why.
+
+    Parameters
+    ----------
+    model : Transcriber
+    recordings : mapping
+        Clip -> what `cmc.features.media.source` takes.
+    turn : Turn
+        Of a guard; see `cmc.features.guard.run`.
+    """
+    said = {}
+    for clip in [
+        *turn.suspects,
+        *recordings,
+    ]:  # the suspects before the others, whose work would be lost with them
+        try:
+            if clip in turn.refused:
+                raise Unusable(turn.refused[clip])
+            turn.begin(clip)
+            segments = model.segments(media.source(recordings[clip]))
+        except Unusable as reason:
+            log.warning("%s can't be transcribed: %s", clip, reason)
+            segments = []
+        said[clip] = " ".join(segment.text for segment in segments)
+        log.info("%d of %d clips", len(said), len(recordings))
+    return said
 
 
 def blocks(pieces: Iterator[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:

@@ -7,6 +7,7 @@ from tiny_models import text_encoder, whisper
 
 from cmc.features import media, transcription
 from cmc.features.contract import Unusable
+from cmc.features.guard import Turn
 from cmc.features.transcription import SAMPLE_RATE, Transcriber, TranscriptionError
 
 
@@ -57,3 +58,12 @@ def test_models_that_can_not_transcribe(tmp_path):
         Transcriber("nobody/nothing")
     with pytest.raises(TranscriptionError, match="kind bert: give one of Whisper's"):
         Transcriber(str(text_encoder("bert", tmp_path / "bert")))
+
+
+def test_clips_that_a_guard_has_refused_are_left_out(transcriber, tmp_path):
+    path = str(write_clip(tmp_path / "a.mp4", wave=click(0.5)))
+    begun = []
+    turn = Turn({"b": "the extractor died on it"}, ["c"], begun.append)
+    said = transcription.of_clips(transcriber, {"a": path, "b": path, "c": path, "d": __file__}, turn)
+    assert begun == ["c", "a", "c", "d"]
+    assert said["a"] == said["c"] != "" and said["b"] == said["d"] == ""

@@ -1,6 +1,7 @@
 """Whatever kills a run, the documented command ends it, with the bytes of an undisturbed run."""
 
 import contextlib
+import csv
 import os
 import platform
 import random
@@ -9,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from small_run import ONE_EPOCH, command, snakemake
+from small_run import ONE_EPOCH, command, copy_project, merged, snakemake
 
 from cmc import files
 
@@ -84,6 +85,21 @@ def test_kills_at_random_moments(tmp_path_factory):
     time.sleep(1)  # orphans, if there still are any
     assert not [path for path in (killed / "results").rglob("*") if "partial" in path.name]
     assert not list((killed / "results").rglob("*.resume"))
+
+
+def test_a_clip_that_kills_the_extractor_costs_itself_alone(tmp_path, monkeypatch):
+    copy_project(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "project"))
+    code = tmp_path / "project/cmc/features/extractors/mediapipe.py"
+    before, after = "choose = self._largest", "'video_0001/0002' in str(path) and os.abort()\n        "
+    assert before in code.read_text()
+    code.write_text(code.read_text().replace(before, after + before))
+    config = merged(CONFIG, {"quarantine": {"max_share": 0.2}})
+    output = snakemake(tmp_path, "results/demo/features.h5", config=config)
+    assert "a process died on it (SIGABRT); once more" in output
+    [refused] = csv.DictReader((tmp_path / "results/demo/quarantine.csv").open())
+    assert refused["stage"] == "vision" and "the extractor died on it (SIGABRT)" in refused["reason"]
+    assert not [path for path in (tmp_path / "results").rglob("*") if "partial" in path.name]
 
 
 def mounted(folder, options, line):

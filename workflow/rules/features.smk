@@ -2,8 +2,9 @@
 # Or, for a data set of `source: features`, from an official feature file.
 
 
-# A gate that changes no result: as a resource it reruns nothing. Resources are whole numbers or text.
+# Gates that change no result: as resources they rerun nothing. Resources are whole numbers or text.
 MAX_SHARE = str(config["quarantine"]["max_share"])
+TIME_LIMIT = str(config["quarantine"]["time_limit"])
 
 
 rule manifest:
@@ -37,6 +38,7 @@ rule transcribe:
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
+        time_limit=TIME_LIMIT,
     params:
         code=code("features/transcription", "corpus/transcripts"),
         model=lambda w: data.setting(w.dataset, "transcribe"),
@@ -93,6 +95,7 @@ rule extract_text:
     resources:
         mem_mb=growing(3000),
         runtime=growing(60),
+        time_limit=TIME_LIMIT,
     params:
         code=lambda w: data.code_of(w.dataset, "text"),
         extraction=lambda w: data.extraction(w.dataset, "text"),
@@ -116,6 +119,7 @@ rule extract_audio:
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
+        time_limit=TIME_LIMIT,
     params:
         code=lambda w: data.code_of(w.dataset, "audio"),
         extraction=lambda w: data.extraction(w.dataset, "audio"),
@@ -139,6 +143,7 @@ rule extract_vision:
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
+        time_limit=TIME_LIMIT,
     params:
         code=lambda w: data.code_of(w.dataset, "vision"),
         extraction=lambda w: data.extraction(w.dataset, "vision"),

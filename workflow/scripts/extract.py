@@ -2,25 +2,28 @@ import job
 
 job.start(snakemake)
 
-from cmc.features import extract, extractors
+from cmc.features import guard
 
 params = snakemake.params
-which, sources = params.extraction, params.sources
-if which["modality"] != "text":
-    from cmc.features import media
+which, clips, sources = params.extraction, params.clips, params.sources
+watched = {} if which["modality"] == "text" else dict(zip(clips, sources, strict=True))
 
-    sources = list(map(media.source, sources))
-if said := snakemake.input.get("transcripts"):
+
+def work(turn: guard.Turn) -> None:
     from cmc.corpus import transcripts
+    from cmc.features import extract, extractors
 
-    texts = transcripts.read(said)
-    sources = [text or texts[clip] for clip, text in zip(params.clips, sources, strict=True)]
-with extractors.make(which["modality"], which["name"], **which["settings"]) as extractor:
-    extract.shard(
-        which["modality"],
-        extractor,
-        params.clips,
-        sources,
-        snakemake.output.features,
-        snakemake.output.costs,
-    )
+    read = sources
+    if watched:
+        from cmc.features import media
+
+        read = list(map(media.source, sources))
+    if said := snakemake.input.get("transcripts"):
+        texts = transcripts.read(said)
+        read = [text or texts[clip] for clip, text in zip(clips, sources, strict=True)]
+    with extractors.make(which["modality"], which["name"], **which["settings"]) as extractor:
+        made = snakemake.output
+        extract.shard(which["modality"], extractor, clips, read, made.features, made.costs, turn)
+
+
+guard.run(work, watched, float(snakemake.resources.time_limit))
