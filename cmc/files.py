@@ -1,7 +1,9 @@
 """Files written whole or not at all, and their checksums. Standard library alone."""
 
+import errno
 import glob
 import hashlib
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,9 @@ from pathlib import Path
 def whole(path: str | Path) -> Iterator[Path]:
     """A name beside `path` to write to; the file gets its own name once the block ends well, and is gone if not.
 
+    A file that has its name is on the disk, and keeps both if the power fails. Otherwise a run that finds the name
+    would take an empty file for a result.
+
     What a killed process left half written is removed. Should that process live on, since only the one that
     watched it was killed, it fails when it wants to rename its file, and spoils nothing.
 
@@ -21,15 +26,37 @@ def whole(path: str | Path) -> Iterator[Path]:
         In the same folder (which is made), with the same suffix.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for abandoned in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"):
         abandoned.unlink(missing_ok=True)
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
         yield partial
+        to_disk(partial)
         partial.replace(path)
+        to_disk(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it lies in, if they are not there."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in made:
+        to_disk(one.parent)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk and not only in memory."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if not (error.errno == errno.EINVAL and path.is_dir()):  # some network file systems know no such call
+            raise
+    finally:
+        os.close(opened)
 
 
 def write_text(path: str | Path, text: str) -> None:

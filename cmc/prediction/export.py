@@ -57,7 +57,7 @@ def write(
     out = Path(out)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    files.make_folder(partial)
     fitted: dict[str, dict[str, float]] = {}
     for first, second in zip(pretrained, finetuned, strict=True):
         start, _, _ = checkpoint.load(first)
@@ -94,12 +94,14 @@ def write(
         shutil.copymode(partial / FACTS, partial / weights(run))
     shutil.rmtree(out, ignore_errors=True)
     os.rename(partial, out)
+    files.to_disk(out.parent)
 
 
 def save(path: Path, pretrained: dict[str, Tensor], finetuned: dict[str, Tensor]) -> None:
     """The tensors of both stages in one file."""
     both = checkpoint.under("pretrained.", pretrained) | checkpoint.under("finetuned.", finetuned)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in both.items()}, path)
+    with files.whole(path) as partial:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in both.items()}, partial)
 
 
 def shown(table: str | Path, variant: str) -> list[dict[str, str]]:
