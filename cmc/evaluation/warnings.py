@@ -17,6 +17,7 @@ from cmc.metrics import FEWEST_CLIPS, HEADINGS, headline
 
 # A clip is a bad one
 SILENT = 0.95  # from this share of its sound on that is silent
+CANCELLED = 0.1  # from this share of its sound on in which channels cancel each other
 FACES = 0.5  # below this share of its frames with a face
 FACE_PIXELS = 64  # below this height of its faces: landmarks of smaller ones are coarse, and many are missed
 # and bad ones are told
@@ -162,6 +163,12 @@ def published(summary: pd.DataFrame) -> Iterator[Warned]:
 
 
 def sound(extraction: pd.DataFrame) -> Iterator[Warned]:
+    if "cancelled" in extraction:
+        advice = "There the loudest channel was taken alone; look at how they were recorded"
+        what = "have channels that cancel each other"
+        yield from clips(
+            "audio", what, extraction["cancelled"] >= CANCELLED, extraction, SILENT_CLIPS, advice
+        )
     if "silence" not in extraction:
         return
     silent = (extraction["silence"] >= SILENT) | (extraction["voiced"] == 0)

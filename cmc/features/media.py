@@ -12,7 +12,7 @@ notices it: a flipped bit may leave a valid stream of wrong pictures, and FFmpeg
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,6 +34,10 @@ SHORTFALL = 0.25  # s by which a whole file may end before its header says
 SKIPPING = ("h264", "hevc")  # decoders that can leave out frames which no other frame needs
 HEADER_HOLDS_DURATION = ("mp4", "matroska")  # elsewhere FFmpeg estimates it, from the bit rate
 JUMPS = (0.0, 5.0, 20.0, 60.0)  # s by which a piece is aimed at too early, until a key picture lies before it
+CANCELLED = 0.01  # of the energy that unlike channels keep when they are averaged; like ones keep more
+CANCELLED_OVER = 0.1  # s of sound by which that is judged, the latest counting most
+CLEARLY = 2.0  # times the energy that makes another channel the loudest; a change is a jump in the sound
+LONGEST_SIDE = 16384  # pixels; OpenCV under MediaPipe ends the process at a picture of 32,767
 PREROLL = 1.0  # s decoded before a piece's sound: the first packets after a jump lack what came before them
 
 
@@ -80,20 +84,30 @@ def duration(path: Source) -> float:
         return math.nan if container.duration is None else container.duration / av.time_base
 
 
-def audio(path: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def _unheard(samples: int) -> None:
+    """Nobody wants to know."""
+
+
+def audio(
+    path: Source, sample_rate: int = SAMPLE_RATE, cancelled: Callable[[int], None] = _unheard
+) -> np.ndarray:
     """Sound of a clip, all channels averaged, as a whole; see `sound`, which holds one piece at a time.
 
     Returns
     -------
     ndarray (samples,), float32
     """
-    return np.concatenate(list(sound(path, sample_rate)))
+    return np.concatenate(list(sound(path, sample_rate, cancelled)))
 
 
-def sound(path: Source, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+def sound(
+    path: Source, sample_rate: int = SAMPLE_RATE, cancelled: Callable[[int], None] = _unheard
+) -> Iterator[np.ndarray]:
     """Sound of a clip, all channels averaged, in pieces that follow each other without a gap.
 
-    Sample 0 lies at the clip's start: sound that starts late, or stops for a while, is filled with zeros.
+    Where channels cancel each other when they are averaged (one is the other turned over, as a wrongly wired
+    microphone makes it), the loudest is taken. Sample 0 lies at the clip's start: sound that starts late, or stops
+    for a while, is filled with zeros.
 
     Parameters
     ----------
@@ -101,6 +115,8 @@ def sound(path: Source, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
         Any file that FFmpeg reads.
     sample_rate : int
         Hz of the result, whatever the file's.
+    cancelled : callable, optional
+        To be told of how many samples the loudest channel was taken.
 
     Yields
     ------
@@ -116,7 +132,7 @@ def sound(path: Source, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
     with _opened(path) as container:
         stream = _best(container, "audio")
         _jump(container, stream, start - PREROLL)
-        for piece in _mono(container, stream, sample_rate, start, end):
+        for piece in _mono(container, stream, _Mixer(sample_rate, cancelled), start, end):
             if not np.isfinite(piece).all():
                 raise Unusable("the audio track holds samples that are not finite numbers")
             samples += len(piece)
@@ -172,6 +188,38 @@ def frames(path: Source, rate: float) -> Iterator[tuple[float, np.ndarray]]:
                 yield max(0.0, seconds), _upright(frame, aspect, reformatter)
         if not found:
             raise Unusable("no picture could be decoded from the video track")
+
+
+class _Mixer:
+    """Averages the channels of sound that arrives in pieces, or takes the loudest where these cancel each other.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Hz.
+    cancelled : callable
+        To be told of how many samples the loudest was taken.
+    """
+
+    def __init__(self, sample_rate: int, cancelled: Callable[[int], None]) -> None:
+        self.sample_rate, self.cancelled = sample_rate, cancelled
+        self.averaged, self.each = 0.0, np.zeros(1)  # energies, of late
+        self.taken = 0
+
+    def mix(self, channels: np.ndarray) -> np.ndarray:
+        """One channel (samples,) of a piece (channels, samples)."""
+        average, (count, samples) = channels.mean(axis=0), channels.shape
+        if count == 1:
+            return average
+        fade = math.exp(-samples / (CANCELLED_OVER * self.sample_rate))
+        self.averaged = fade * self.averaged + float(average @ average)
+        self.each = fade * self.each + np.square(channels).sum(axis=1)
+        if not self.averaged < CANCELLED * self.each.sum() / count**2:
+            return average
+        self.cancelled(samples)
+        if self.each.max() > CLEARLY * self.each[self.taken]:
+            self.taken = int(self.each.argmax())
+        return channels[self.taken]
 
 
 class _Sampler:
@@ -257,13 +305,21 @@ def _opened(path: Source) -> Iterator[av.container.InputContainer]:
 
 
 def _best(container: av.container.InputContainer, kind: str) -> av.stream.Stream:
+    """The track that FFmpeg would take, of those that it can decode: phones put another beside it."""
     stream = container.streams.best(kind)
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
         raise Absent(f"no {kind} track")
     if stream.codec_context is None:
-        raise Unusable(f"FFmpeg knows no decoder for the {kind} track: re-encode the file")
+        tracks = [one for one in container.streams if one.type == kind and _decodable(one)]
+        if not tracks:
+            raise Unusable(f"FFmpeg knows no decoder for the {kind} track: re-encode the file")
+        stream = max(tracks, key=lambda one: bool(one.disposition & av.stream.Disposition.default))
     stream.codec_context.thread_count = 1  # the workflow runs one clip a core
     return stream
+
+
+def _decodable(stream: av.stream.Stream) -> bool:
+    return stream.codec_context is not None and not stream.disposition & av.stream.Disposition.attached_pic
 
 
 def _decoded(
@@ -315,12 +371,13 @@ def _seconds(frame: av.frame.Frame, container: av.container.InputContainer) -> f
 def _mono(
     container: av.container.InputContainer,
     stream: av.AudioStream,
-    sample_rate: int,
+    mixer: "_Mixer",
     begin: float,
     end: float,
 ) -> Iterator[np.ndarray]:
     """Pieces (samples,) that follow each other without a gap, between two times: of sound, or of silence where it
     has a hole."""
+    sample_rate = mixer.sample_rate
     resampler = av.AudioResampler(format="fltp", rate=sample_rate)
     origin = _origin(container) + begin
     last = math.inf if end == math.inf else round((end - begin) * sample_rate)
@@ -331,7 +388,7 @@ def _mono(
             if first is None or position is None:
                 first = position = min(start, 0) if begin else 0
             silence = _silence(start - position, sample_rate, begun=position > first)
-            for part in (silence, piece.to_ndarray().mean(axis=0)):
+            for part in (silence, mixer.mix(piece.to_ndarray())):
                 position += len(part)
                 kept = part[len(part) - min(len(part), max(position, 0)) :]
                 if position > last:
@@ -363,6 +420,10 @@ def _silence(samples: int, sample_rate: int, begun: bool) -> np.ndarray:
 
 def _upright(frame: av.VideoFrame, aspect: Fraction, reformatter: VideoReformatter) -> np.ndarray:
     width = max(1, round(frame.width * aspect))
+    if max(width, frame.height) > LONGEST_SIDE:
+        raise Unusable(
+            f"a picture of {width} x {frame.height} pixels, more than {LONGEST_SIDE} to a side: re-encode the file"
+        )
     rgb = reformatter.reformat(frame, width=width, height=frame.height, format="rgb24").to_ndarray()
     # Contiguous: PyAV pads rows of some widths, and MediaPipe would misread them without a word.
     return np.ascontiguousarray(np.rot90(rgb[::-1] if _mirrored(frame) else rgb, round(frame.rotation / 90)))

@@ -49,6 +49,7 @@ def test_a_good_data_set_gets_none():
     ("changes", "told"),
     [
         ({"silence": first(24, 1.0, 0.2)}, "24 of 100 clips have no or nearly no sound: v$_$0000, v$_$0001"),
+        ({"cancelled": first(2, 1.0, np.nan)}, "2 of 100 clips have channels that cancel each other"),
         ({"voiced": first(2, 0.0, 0.5)}, "2 of 100 clips have no or nearly no sound"),
         ({"faces": first(6, 0.3, 1.0)}, "6 of 100 clips show a face in less than 50% of their frames"),
         ({"face_pixels": first(6, 40.0, 150.0)}, "6 of 100 clips show faces of less than 64 pixels"),
@@ -64,7 +65,8 @@ def test_bad_material(changes, told):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"silence": first(1, 1.0, 0)}, {"faces": first(5, 0.3, 1)}, {"unknown": 0.01}]
+    "changes",
+    [{"silence": first(1, 1.0, 0)}, {"faces": first(5, 0.3, 1)}, {"unknown": 0.01}, {"cancelled": 0.01}],
 )
 def test_a_few_bad_clips_among_many_are_none(changes):
     assert warnings.of_data(summary(), extraction(**changes)) == []

@@ -205,6 +205,37 @@ def test_cover_art_is_no_video(tmp_path):
         read_frames(path)
 
 
+def two_tracks(path):
+    """The first track is of an unknown codec, as spatial sound of phones is; both are the default."""
+    with av.open(str(path), "w") as container:
+        tracks = [container.add_stream(name, rate=48000) for name in ("ac3", "aac")]
+        for track in tracks:
+            track.layout, track.disposition = "mono", av.stream.Disposition.default
+        for track, at in zip(tracks, (1.5, 0.5), strict=True):
+            frame = av.AudioFrame.from_ndarray(click(at), format="flt", layout="mono")
+            frame.sample_rate = 48000
+            for packet in track.encode(frame) + track.encode():
+                container.mux(packet)
+    path.write_bytes(path.read_bytes().replace(b"ac-3", b"apac"))
+    return path
+
+
+def test_of_two_tracks_the_one_that_can_be_decoded(tmp_path):
+    path = two_tracks(tmp_path / "a.mp4")
+    with av.open(str(path)) as container:
+        assert [stream.codec_context is None for stream in container.streams.audio] == [True, False]
+        assert container.streams.best("audio").index == 0
+    assert onset(media.audio(path)) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_track_that_can_not_be_decoded(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", film(), click(0.5), codecs=("libx264", "ac3"))
+    path.write_bytes(path.read_bytes().replace(b"ac-3", b"apac").replace(b"avc1", b"zzzz"))
+    for read, kind in ((media.audio, "audio"), (read_frames, "video")):
+        with pytest.raises(Unusable, match=f"no decoder for the {kind} track"):
+            read(path)
+
+
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 22050, 44100, 48000])
 def test_any_sample_rate(tmp_path, sample_rate):
     sound = tone(440, sample_rate=sample_rate)
@@ -222,6 +253,46 @@ def test_channels_are_averaged(tmp_path, layout, channels):
     sound[0] = 0.6
     path = write_clip(tmp_path / "a.wav", wave=sound, layout=layout, codecs=(None, "pcm_s16le"))
     assert np.median(media.audio(path)) == pytest.approx(0.6 / channels, abs=1e-3)
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "aac"])
+@pytest.mark.parametrize("turned", [1.0, 0.95])
+def test_channels_that_cancel_each_other(tmp_path, codec, turned):
+    """As a wrongly wired microphone makes them: averaged, they were silence."""
+    left = tone(440)
+    path = write_clip(
+        tmp_path / "a.mkv", wave=np.vstack([-turned * left, left]), layout="stereo", codecs=(None, codec)
+    )
+    told = []
+    wave = media.audio(path, cancelled=told.append)
+    middle = wave[5000:15000]
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(np.sqrt(np.mean(left**2)), rel=0.02)
+    assert sum(told) == pytest.approx(len(wave), abs=3000)
+    assert np.abs(np.diff(middle)).max() < 0.07  # of 440 Hz, without a jump
+
+
+@pytest.mark.parametrize("right", [1.0, 0.0, -0.7, "other", "later"])
+def test_channels_that_do_not_cancel_each_other_are_averaged(tmp_path, right):
+    rng, left = np.random.default_rng(0), tone(440)
+    others = {"other": rng.uniform(-0.5, 0.5, left.shape), "later": np.roll(left, 20)}
+    wave = np.vstack([left, others[right] if right in others else right * left])
+    path = write_clip(tmp_path / "a.wav", wave=wave, layout="stereo", codecs=(None, "pcm_f32le"))
+    told = []
+    found = media.audio(path, 48000, told.append)
+    assert not told and np.allclose(found, wave.mean(axis=0), atol=1e-6)
+
+
+def test_channels_that_cancel_each_other_for_a_while(tmp_path):
+    tones = tone(440, 8.0)
+    turned = np.where((np.arange(tones.size) // 48000 % 8) < 4, 1, -1) * tones
+    path = write_clip(
+        tmp_path / "a.wav", wave=np.vstack([tones, turned]), layout="stereo", codecs=(None, "pcm_s16le")
+    )
+    told = []
+    wave = media.audio(path, cancelled=told.append)
+    loud = np.sqrt(np.square(wave[: len(wave) // 1000 * 1000]).reshape(-1, 1000).mean(axis=1)) > 0.3
+    assert loud[: len(loud) // 2 - 1].all() and loud[-60:].all()
+    assert 0.4 < sum(told) / len(wave) < 0.5
 
 
 def test_frames_are_chosen_by_time_stamp_at_a_constant_rate(tmp_path):
@@ -344,16 +415,28 @@ def test_reflection_is_applied(tmp_path, matrix, shape, bright):
     assert np.unravel_index(quarters.argmax(), (2, 2)) == bright and quarters.max() > 200
 
 
-def test_pixels_become_square(tmp_path):
-    path = tmp_path / "a.mkv"
+def oblong(path, aspect, **size):
+    """A picture whose pixels are not square."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(), format="rgb24")))
+        rgb = picture(**size)
+        stream.height, stream.width, stream.pix_fmt = *rgb.shape[:2], "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
         container.mux(stream.encode())
-    (_, found), *_ = media.frames(path, FPS)
+    return path
+
+
+def test_pixels_become_square(tmp_path):
+    (_, found), *_ = media.frames(oblong(tmp_path / "a.mkv", Fraction(4, 3)), FPS)
     assert found.shape == (48, 85, 3)
+
+
+def test_pictures_that_opencv_can_not_take(tmp_path):
+    """It ended the process."""
+    path = oblong(tmp_path / "a.mkv", Fraction(191), width=320, height=240)
+    with pytest.raises(Unusable, match=r"61120 x 240 pixels, more than 16384 to a side: re-encode"):
+        read_frames(path)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ class ChSims33:
 
         def first_time() -> Iterator[np.ndarray]:
             nonlocal kept
-            for piece in media.sound(path, sample_rate):
+            for piece in media.sound(path, sample_rate, found.cancels):
                 found.add(piece)
                 kept = kept and found.samples <= KEPT * sample_rate
                 pieces.append(piece) if kept else pieces.clear()

@@ -68,10 +68,12 @@ class Egemaps25:
         Unusable
             The sound is shorter than 60 ms; and see `cmc.features.media.audio`.
         """
-        wave = media.audio(path, SAMPLE_RATE)
+        found = quality.Sound(SAMPLE_RATE)
+        wave = media.audio(path, SAMPLE_RATE, found.cancels)
+        found.add(wave)
         values = self.of_wave(wave)
         times = np.arange(len(values)) * STEP + WINDOW / 2
-        return Features(values, times=times, quality=quality.of_sound(wave, SAMPLE_RATE))
+        return Features(values, times=times, quality=found.figures())
 
     def of_wave(self, wave: np.ndarray) -> np.ndarray:
         """Features (frames, 25), float32, of sound (samples,), float32, at 16 kHz."""

@@ -91,10 +91,12 @@ class HuggingFaceSpeech:
         Unusable
             The sound is shorter than a frame; and see `cmc.features.media.audio`.
         """
-        wave = media.audio(path, SAMPLE_RATE)
+        found = quality.Sound(SAMPLE_RATE)
+        wave = media.audio(path, SAMPLE_RATE, found.cancels)
+        found.add(wave)
         values = self.of_wave(wave)
         times = (np.arange(len(values)) * self._hop + self._width / 2) / SAMPLE_RATE
-        return Features(values, times=times, quality=quality.of_sound(wave, SAMPLE_RATE))
+        return Features(values, times=times, quality=found.figures())
 
     def of_wave(self, wave: np.ndarray) -> np.ndarray:
         """Features (frames, hidden), float16, of sound (samples,), float32, at 16 kHz."""

@@ -23,7 +23,7 @@ class Sound:
         self.sample_rate = sample_rate
         self.held: list[np.ndarray] = []  # pieces not yet looked at
         self.length = 0  # their samples
-        self.samples = self.clipped = self.frames = self.silent = self.voiced = 0
+        self.samples = self.clipped = self.frames = self.silent = self.voiced = self.cancelled = 0
         window = np.hanning(FRAME).astype(np.float32)
         self.window, self.of_window = window, _autocorrelation(window)
 
@@ -34,6 +34,10 @@ class Sound:
         self.length += len(piece)
         if self.length > AT_ONCE * FRAME:
             self._look()
+
+    def cancels(self, samples: int) -> None:
+        """Take into account that channels cancel each other in so many samples, see `cmc.features.media.sound`."""
+        self.cancelled += samples
 
     def _look(self) -> None:
         wave = np.concatenate([*self.held, np.zeros(0, np.float32)])
@@ -60,13 +64,16 @@ class Sound:
         -------
         dict
             seconds; and the shares, in [0, 1]: voiced and silence of its frames, clipping of its samples. Of
-            a sound shorter than a frame only seconds.
+            a sound shorter than a frame only seconds. Where channels cancel each other also cancelled, the share
+            of samples.
         """
         self._look()
         found = {"seconds": self.samples / self.sample_rate}
         if self.frames:
             counts = {"voiced": self.voiced, "silence": self.silent, "clipping": self.clipped / FRAME}
             found |= {name: count / self.frames for name, count in counts.items()}
+        if self.cancelled:
+            found["cancelled"] = min(1.0, self.cancelled / self.samples)
         return found
 
 
