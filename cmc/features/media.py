@@ -204,7 +204,7 @@ class _Mixer:
     def __init__(self, sample_rate: int, cancelled: Callable[[int], None]) -> None:
         self.sample_rate, self.cancelled = sample_rate, cancelled
         self.averaged, self.each = 0.0, np.zeros(1)  # energies, of late
-        self.taken = 0
+        self.taken: int | None = None
 
     def mix(self, channels: np.ndarray) -> np.ndarray:
         """One channel (samples,) of a piece (channels, samples)."""
@@ -217,7 +217,7 @@ class _Mixer:
         if not self.averaged < CANCELLED * self.each.sum() / count**2:
             return average
         self.cancelled(samples)
-        if self.each.max() > CLEARLY * self.each[self.taken]:
+        if self.taken is None or self.each.max() > CLEARLY * self.each[self.taken]:
             self.taken = int(self.each.argmax())
         return channels[self.taken]
 
