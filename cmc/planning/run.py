@@ -1,22 +1,16 @@
-"""What a run says of itself: who holds the folder, why a stage runs again, what to look at afterwards."""
+"""What a run says of itself: why a stage runs again, what to look at afterwards."""
 
 import ast
 import atexit
-import json
 import logging
 import os
-import platform
 import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cmc import files
-
-RUN = Path(".snakemake/run.json")
 CHANGED = re.compile(
     r"Params have changed since last execution: .*?before: (?P<before>.*) now: (?P<now>.*)", re.DOTALL
 )
@@ -26,45 +20,6 @@ STOPPED = "Terminating processes on user request"
 NOTHING = "<nothing exclusive>"
 SHOWN = 6  # changes of a stage that are told
 LOOKED_AT = ("table.csv", "report.html", "summary.md", "warnings.csv", "quarantine.csv", "provenance.json")
-
-
-# ------------------------------------------------------------------------------------------ who runs here
-
-
-def note_start(command: str) -> None:
-    """Write down whose lock the folder's will be: Snakemake's own doesn't say."""
-    holder = {
-        "process": os.getpid(),
-        "machine": platform.node(),
-        "since": f"{datetime.now():%F %T}",
-        "command": command,
-    }
-    files.write_text(RUN, json.dumps(holder))
-
-
-def note_end() -> None:
-    RUN.unlink(missing_ok=True)
-
-
-def holder(locks: Sequence[Path]) -> str:
-    """Whose locks these are, and the way out; what a killed run left behind may be older than they."""
-    try:
-        run = json.loads(RUN.read_text())
-        known = RUN.stat().st_mtime >= max(lock.stat().st_mtime for lock in locks)
-    except (OSError, ValueError):
-        known = False
-    if not known:
-        return "This folder has a lock of a run that is planning its jobs, or was killed while it did."
-    whose = (
-        f"The lock of this folder is that of process {run['process']} on {run['machine']},"
-        f" since {run['since']}: {run['command']}\n"
-    )
-    if run["machine"] == platform.node() and not Path(f"/proc/{run['process']}").exists():
-        return (
-            whose + "It no longer runs: `snakemake --unlock` frees the folder, and the same command goes on."
-            " Jobs that it gave to a cluster may still run: end them first."
-        )
-    return whose + "Wait for it to end, or end it; its files are not to be written twice."
 
 
 # ------------------------------------------------------------------------------------------ in the terminal

@@ -1,10 +1,8 @@
 """What a run says of itself."""
 
 import contextlib
-import json
 import logging
 import os
-import platform
 import pty
 import subprocess
 import sys
@@ -75,28 +73,6 @@ def test_after_ctrl_c_no_job_is_called_failed(capsys):
     assert plain.filter(logging.makeLogRecord({"msg": "Terminating processes on user request, this ..."}))
     ended = logging.makeLogRecord({"levelno": logging.ERROR, "rule_name": "a", "log": ["a.log"]})
     assert not plain.filter(ended) and capsys.readouterr().err == ""
-
-
-@pytest.fixture
-def lock(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / ".snakemake/locks/0.input.lock"
-    path.parent.mkdir(parents=True)
-    path.touch()
-    return path
-
-
-def test_the_holder_of_a_lock_is_named_while_it_runs_and_after(lock):
-    assert "is planning its jobs, or was killed" in run.holder([lock])
-    run.note_start("snakemake results/demo/table.csv")
-    told = run.holder([lock])
-    assert f"process {os.getpid()} on {platform.node()}" in told and "Wait for it to end" in told
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    run.RUN.write_text(json.dumps(json.loads(run.RUN.read_text()) | {"process": ended.pid}))
-    assert "snakemake --unlock" in run.holder([lock])
-    run.note_end()
-    assert not run.RUN.exists()
 
 
 def test_what_there_is_to_look_at(tmp_path, monkeypatch):

@@ -134,6 +134,12 @@ def test_a_second_run_at_once_is_refused(tmp_path):
         output = snakemake(tmp_path, "results/demo/features.h5", config=CONFIG, check=False)
         assert "Directory cannot be locked" in output and str(tmp_path) in output
         assert f"process {run.pid} on {platform.node()}" in output and "Wait for it" in output
+        locks, aside = tmp_path / ".snakemake/locks", tmp_path / "locks"
+        locks.rename(aside)  # gone, as Snakemake leaves it at the end of any other run
+        output = snakemake(tmp_path, "results/demo/features.h5", config=CONFIG, check=False)
+        assert "Directory cannot be locked" not in output
+        assert f"process {run.pid} on {platform.node()}" in output and "is at work on results/demo" in output
+        aside.rename(locks)
         run.kill()
         run.wait()
         output = snakemake(tmp_path, "results/demo/features.h5", config=CONFIG, check=False)

@@ -4,7 +4,7 @@ import logging
 
 from snakemake.utils import available_cpu_count
 
-from cmc.planning import run
+from cmc.planning import holders, run
 
 # All cores, unless --cores says how many. Not in the default profile, which would hold a cluster's jobs to them too:
 # a profile for one gives a number of jobs.
@@ -17,7 +17,11 @@ if (
 
 
 onstart:
-    run.note_start(os.environ["CMC_COMMAND"])
+    holders.begin(
+        os.environ["CMC_COMMAND"],
+        read={str(f) for job in workflow.dag.needrun_jobs() for f in job.input},
+        written={str(f) for job in workflow.dag.needrun_jobs() for f in job.output},
+    )
     # What is to be made anew is marked as unfinished now, not when its job begins: if an earlier job fails or the
     # run is ended, the next run must not take a table of other settings for the current one.
     for job in workflow.dag.needrun_jobs():
@@ -26,18 +30,18 @@ onstart:
 
 
 onsuccess:
-    run.note_end()
+    holders.end()
     print(
         run.next_look(targets.datasets(wanted, config["datasets"])), file=sys.stderr
     )
 
 
 onerror:
-    run.note_end()
+    holders.end()
 
 
 if workflow.is_main_process:
     run.share_terminal()
     logging.getLogger("snakemake.logging").addFilter(run.Plain())
     if locks := list(Path(".snakemake/locks").glob("*.lock")):
-        print(run.holder(locks), file=sys.stderr)
+        print(holders.told(locks), file=sys.stderr)
