@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 
+import pytest
 from small_run import ROOT
 
 PATH = ROOT / "workflow/scripts/job.py"
@@ -55,3 +56,19 @@ def test_one_gpu_of_several(tmp_path, monkeypatch):
         assert job.os.environ["CUDA_VISIBLE_DEVICES"] == gpu
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert job.device("cpu") == "cpu" and job.os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
+
+
+STARTS = f"""
+import os, sys
+from types import SimpleNamespace
+sys.path.insert(0, {str(PATH.parent)!r})
+import job
+job.start(SimpleNamespace(resources=eval(sys.argv[1]), threads=1, rule="r", wildcards=[], log=[sys.argv[2]]))
+print(*(os.environ[name + "_NUM_THREADS"] for name in ("OMP", "MKL", "NUMEXPR", "OPENBLAS")))
+"""
+
+
+@pytest.mark.parametrize(("resources", "told"), [({"threads_set": "3"}, "3 3 3 1"), ({}, "1 1 1 1")])
+def test_threads_are_those_of_the_config_however_few_cores_there_are(tmp_path, resources, told):
+    line = [sys.executable, "-c", STARTS, str(resources), str(tmp_path / "log")]
+    assert subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip() == told

@@ -314,6 +314,19 @@ def test_a_second_fresh_run_gives_the_same_bytes(demo, tmp_path):
         ).read_bytes(), name
 
 
+@pytest.mark.slow
+def test_the_number_of_cores_changes_no_byte(tmp_path):
+    """Snakemake gives a job no more threads than there are cores; other numbers of them sum in another order."""
+    config = ONE_EPOCH | {"seeds": [1], "threads": {"extract": 2, "train": 2}}
+    names = ("features.h5", "cmc/seed1/pretrain.safetensors", "cmc/seed1/finetune.safetensors")
+    for cores in ("1", "2"):
+        (tmp_path / cores).mkdir()
+        snakemake(tmp_path / cores, f"results/demo/{names[-1]}", "--cores", cores, config=config)
+    for name in names:
+        found = [(tmp_path / cores / "results/demo" / name).read_bytes() for cores in "12"]
+        assert found[0] == found[1], name
+
+
 @pytest.mark.slow  # test_emotions.py has data sets without a modality, too
 @pytest.mark.parametrize("lacking", ["vision", "audio"])
 def test_a_data_set_without_a_modality_goes_from_videos_to_all_results(demo, tmp_path, lacking):

@@ -20,6 +20,7 @@ rule baseline:
         mem_mb=growing(4000),
         runtime=growing(240),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=lambda w: code(
             "training/baseline",
@@ -85,6 +86,7 @@ rule evaluate_baseline:
         mem_mb=growing(4000),
         runtime=growing(30),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("evaluation/baseline", "hub", "evaluation/tuning"),
         points=lambda w: variants.baselines.points(w.dataset, w.baseline),

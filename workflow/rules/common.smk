@@ -35,6 +35,9 @@ wanted = asked.targets or []
 # sorted: the order of keys is no setting
 RESAMPLING = configs.merged(config["statistics"])
 
+# As they are set. A job's `threads` are scaled down to the cores there are, and fewer of them sum in another order.
+THREADS = {stage: str(number) for stage, number in config["threads"].items()}
+
 
 wildcard_constraints:
     dataset="|".join(config["datasets"]),

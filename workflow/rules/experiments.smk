@@ -96,6 +96,7 @@ rule robustness:
         mem_mb=growing(4000),
         runtime=growing(120),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("evaluation/robustness", "hub"),
     script:
@@ -118,6 +119,7 @@ rule cost:
         mem_mb=growing(4000),
         runtime=growing(30),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("evaluation/cost", "hub"),
         benchmarks=lambda w: variants.benchmarks(w.dataset, w.variant, SEEDS),
@@ -141,6 +143,7 @@ rule cost_of_baseline:
         mem_mb=growing(4000),
         runtime=growing(30),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("evaluation/cost", "hub"),
         benchmarks=lambda w: variants.baseline_benchmarks(w.dataset, w.baseline, SEEDS),
@@ -191,6 +194,7 @@ rule evaluate_cross:
         mem_mb=growing(4000),
         runtime=growing(30),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("evaluation/evaluate", "evaluation/cross", "hub"),
         pair=lambda w: variants.pair(w.other, w.dataset),

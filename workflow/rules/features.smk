@@ -39,6 +39,7 @@ rule transcribe:
         mem_mb=growing(4000),
         runtime=growing(240),
         time_limit=TIME_LIMIT,
+        threads_set=THREADS["extract"],
     params:
         code=code("features/transcription", "corpus/transcripts"),
         model=lambda w: data.setting(w.dataset, "transcribe"),
@@ -96,6 +97,7 @@ rule extract_text:
         mem_mb=growing(3000),
         runtime=growing(60),
         time_limit=TIME_LIMIT,
+        threads_set=THREADS["extract"],
     params:
         code=lambda w: data.code_of(w.dataset, "text"),
         extraction=lambda w: data.extraction(w.dataset, "text"),
@@ -120,6 +122,7 @@ rule extract_audio:
         mem_mb=growing(2000),
         runtime=growing(60),
         time_limit=TIME_LIMIT,
+        threads_set=THREADS["extract"],
     params:
         code=lambda w: data.code_of(w.dataset, "audio"),
         extraction=lambda w: data.extraction(w.dataset, "audio"),
@@ -144,6 +147,7 @@ rule extract_vision:
         mem_mb=growing(2000),
         runtime=growing(60),
         time_limit=TIME_LIMIT,
+        threads_set=THREADS["extract"],
     params:
         code=lambda w: data.code_of(w.dataset, "vision"),
         extraction=lambda w: data.extraction(w.dataset, "vision"),

@@ -19,6 +19,7 @@ rule model:
         mem_mb=growing(4000),
         runtime=growing(30),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("prediction/export", "hub"),
         variant=variants.main,
@@ -46,6 +47,7 @@ rule predictions:
         mem_mb=growing(4000),
         runtime=growing(240),
         device=config["device"],
+        threads_set=THREADS["extract"],
     params:
         code=lambda w: [
             code("prediction/model", "prediction/command", "hub"),

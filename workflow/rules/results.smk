@@ -89,6 +89,7 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=growing(30),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("evaluation/evaluate", "hub"),
     script:

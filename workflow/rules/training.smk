@@ -17,6 +17,7 @@ rule pretrain:
         mem_mb=growing(4000),
         runtime=growing(240),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("training/pretrain", "hub"),
         stage=lambda w: variants.stage1(w.dataset, w.variant),
@@ -42,6 +43,7 @@ rule finetune:
         mem_mb=growing(8000),
         runtime=growing(480),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("training/finetune", "hub"),
         stage=lambda w: variants.stage2(w.dataset, w.variant),

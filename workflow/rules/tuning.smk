@@ -65,6 +65,7 @@ rule evaluate_tuned:
         mem_mb=growing(4000),
         runtime=growing(30),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("evaluation/evaluate", "hub", "evaluation/tuning"),
         points=list(GRID),

@@ -10,8 +10,11 @@ from pathlib import Path
 
 
 def start(snakemake) -> None:
-    for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):
-        os.environ[f"{library}_NUM_THREADS"] = str(snakemake.threads)
+    # as the config sets them, not as few as there are cores: results shall not depend on the machine
+    threads = snakemake.resources.get("threads_set", "1")
+    # NumPy alone uses OpenBLAS: with one thread, what it sums depends on no setting either
+    for library, count in {"OMP": threads, "MKL": threads, "NUMEXPR": threads, "OPENBLAS": "1"}.items():
+        os.environ[f"{library}_NUM_THREADS"] = count
     name = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
     to_file, to_terminal = logging.FileHandler(snakemake.log[0], mode="w"), logging.StreamHandler()
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
