@@ -101,12 +101,14 @@ def run(
             sys.exit(1)
         killer = signal.Signals(-exit_code)
         if clip is None or not (late or killer in OF_ITSELF):
-            raise GuardError(f"the process that does the work was ended by {killer.name}{_hint(killer)}")
+            memory = ", perhaps for want of memory" if killer == signal.SIGKILL else ""
+            raise GuardError(f"the process that does the work was ended by {killer.name}{memory}")
         deaths[clip] += 1
         if late:
             refused[clip] = f"it took longer than {late:g} s: re-encode it, or raise quarantine.time_limit"
         elif deaths[clip] >= DEATHS:
-            refused[clip] = f"the extractor died on it ({killer.name}{_hint(killer)}): re-encode the file"
+            memory = ", or give the job more memory" if killer == signal.SIGKILL else ""
+            refused[clip] = f"the extractor died on it ({killer.name}): re-encode the file{memory}"
         log.warning("%s: %s", clip, refused.get(clip, f"a process died on it ({killer.name}); once more"))
         if len(refused) > MOST:
             reasons = "\n".join(f"{one}: {reason}" for one, reason in refused.items())
@@ -114,10 +116,6 @@ def run(
                 f"more than {MOST} clips killed the extractor or took too long: look at the installation and the"
                 f" memory first\n{reasons}"
             )
-
-
-def _hint(killer: signal.Signals) -> str:
-    return ", perhaps for want of memory" if killer == signal.SIGKILL else ""
 
 
 def _child(

@@ -91,15 +91,15 @@ def test_nothing_dies(tmp_path):
 @pytest.mark.parametrize(
     ("action", "reason"),
     [
-        (os.abort, "SIGABRT"),
-        (kill(signal.SIGILL), "SIGILL"),
-        (kill(signal.SIGKILL), "SIGKILL, perhaps for want of memory"),
+        (os.abort, "(SIGABRT): re-encode the file"),
+        (kill(signal.SIGILL), "(SIGILL): re-encode the file"),
+        (kill(signal.SIGKILL), "(SIGKILL): re-encode the file, or give the job more memory"),
     ],
 )
 def test_a_clip_that_kills_its_process(tmp_path, action, reason):
     clips, refused = guarded(tmp_path, {"b": action, "d": action})
     assert clips == ["a", "c"]
-    assert refused == dict.fromkeys("bd", f"the extractor died on it ({reason}): re-encode the file")
+    assert refused == dict.fromkeys("bd", f"the extractor died on it {reason}")
     assert list(pd.read_csv(tmp_path / "costs.csv")["clip_id"]) == CLIPS
     assert not list(tmp_path.glob(".*"))
 
