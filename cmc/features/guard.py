@@ -228,7 +228,7 @@ def _ends_once() -> Iterator[None]:
 
     def end(number: int, _frame: Any) -> None:
         for one in TO_END:
-            signal.signal(one, signal.SIG_IGN)
+            signal.signal(one, lambda *_: None)  # not SIG_IGN: of one that is under way Python would complain
         raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
 
     before = [signal.signal(one, end) for one in TO_END]
