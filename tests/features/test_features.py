@@ -251,7 +251,7 @@ def test_a_frame_without_a_face_keeps_its_time(tmp_path, faces):
 
 
 def test_clips_without_faces_or_pictures_are_unusable(tmp_path, faces):
-    with pytest.raises(Unusable, match="no face in any of 20 frames"):
+    with pytest.raises(Unusable, match="no face in any of 20 frames: crop the video to the speaker"):
         faces.extract(write_clip(tmp_path / "a.mp4", film(2.0)))
     with pytest.raises(Unusable, match="no video track"):
         faces.extract(write_clip(tmp_path / "a.m4a", wave=click(0.1)))

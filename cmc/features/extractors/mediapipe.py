@@ -181,7 +181,8 @@ class MediaPipe:
         values = choose(path, times, heights)
         found = ~np.isnan(values[:, 0])
         if not found.any():
-            raise Absent(f"no face in any of {len(times)} frames")
+            way_out = "crop the video to the speaker, or take files that OpenFace wrote"
+            raise Absent(f"no face in any of {len(times)} frames: {way_out}")
         figures = {"seconds": times[-1], "frames": len(times), "faces": float(found.mean())}
         figures["face_pixels"] = float(np.median(heights))
         return Features(values, times=np.array(times), quality=figures)
