@@ -38,7 +38,7 @@ rule transcribe:
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
-        time_limit=TIME_LIMIT,
+        clip_time_limit=TIME_LIMIT,
         threads_set=THREADS["extract"],
     params:
         code=code("features/transcription", "corpus/transcripts"),
@@ -96,7 +96,7 @@ rule extract_text:
     resources:
         mem_mb=growing(3000),
         runtime=growing(60),
-        time_limit=TIME_LIMIT,
+        clip_time_limit=TIME_LIMIT,
         threads_set=THREADS["extract"],
     params:
         code=lambda w: data.code_of(w.dataset, "text"),
@@ -121,7 +121,7 @@ rule extract_audio:
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
-        time_limit=TIME_LIMIT,
+        clip_time_limit=TIME_LIMIT,
         threads_set=THREADS["extract"],
     params:
         code=lambda w: data.code_of(w.dataset, "audio"),
@@ -146,7 +146,7 @@ rule extract_vision:
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
-        time_limit=TIME_LIMIT,
+        clip_time_limit=TIME_LIMIT,
         threads_set=THREADS["extract"],
     params:
         code=lambda w: data.code_of(w.dataset, "vision"),

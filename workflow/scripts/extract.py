@@ -26,4 +26,4 @@ def work(turn: guard.Turn) -> None:
         extract.shard(which["modality"], extractor, clips, read, made.features, made.costs, turn)
 
 
-guard.run(work, watched, float(snakemake.resources.time_limit))
+guard.run(work, watched, float(snakemake.resources.clip_time_limit))

@@ -16,6 +16,6 @@ def work(turn: guard.Turn) -> None:
     transcripts.write(snakemake.output[0], transcription.of_clips(model, params.recordings, turn), {})
 
 
-limit = float(snakemake.resources.time_limit)
+limit = float(snakemake.resources.clip_time_limit)
 # a model hears 30 s at once, however short the clip
 guard.run(work, params.recordings, limit, shortest=30.0)
