@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from small_run import ROOT
 
 PATH = ROOT / "workflow/scripts/job.py"
@@ -37,19 +38,43 @@ def test_jobs_spread_over_gpus(tmp_path):
         assert process.returncode == 0
 
 
-def test_one_gpu_of_several(tmp_path, monkeypatch):
-    """Of those that the user or the cluster lets the job see."""
-    import torch
-
+@pytest.fixture
+def job(monkeypatch):
+    """The module, in an environment and with a torch whose settings are put back."""
     spec = importlib.util.spec_from_file_location("job", PATH)
-    job = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(job)
-    monkeypatch.setattr(job.tempfile, "tempdir", str(tmp_path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    yield module
+    torch.use_deterministic_algorithms(False)
+
+
+def test_the_same_numbers_every_time(job):
+    """As warnings alone, PyTorch's fused attention would stay as it is: its backward pass adds in any order."""
+    job.device("cpu")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert job.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_a_gpu_that_is_not_there(job, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert job.device("auto") == "cpu"
+    with pytest.raises(
+        RuntimeError, match=r"device is cuda:1, but PyTorch finds no GPU on .*set device to auto"
+    ):
+        job.device("cuda:1")
+
+
+def test_one_gpu_of_several(tmp_path, job, monkeypatch):
+    """Of those that the user or the cluster lets the job see."""
+    monkeypatch.setattr(job.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for gpu in "57":
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
         assert job.device("auto") == "cuda"

@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import logging
 import os
+import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -39,13 +40,21 @@ def stop(to_file: logging.Handler, name: str, kind: type, error: BaseException, 
 
 def device(setting: str) -> str:
     """The device of a setting, with `auto` decided, and torch told to compute the same numbers every time."""
+    # cuBLAS reads it at its first product; without it PyTorch refuses to multiply matrices under what follows
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # not as warnings only: then the fused attention of a GPU would add up its gradients in any order
+    torch.use_deterministic_algorithms(True)
     if setting in ("auto", "cuda") and (count := torch.cuda.device_count()) > 1:  # starts no GPU yet
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
         os.environ["CUDA_VISIBLE_DEVICES"] = least_used(visible.split(","))
+    if setting.startswith("cuda") and not torch.cuda.is_available():
+        raise RuntimeError(
+            f"device is {setting}, but PyTorch finds no GPU on {platform.node()}: set device to auto or cpu, or "
+            "let the job ask for one (docs/cluster.md); nvidia-smi says what this machine has"
+        )
     return ("cuda" if torch.cuda.is_available() else "cpu") if setting == "auto" else setting
 
 
