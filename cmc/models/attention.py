@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cmc.models.sequences import Group, in_rectangles
+from cmc.models.sequences import Layout, in_rectangles
 
 RANDOM_STEPS = 1 << 16  # dropout rates are multiples of 1 / RANDOM_STEPS: four decisions from 64 random bits
 
@@ -25,8 +25,8 @@ class Attention(nn.Module):
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, groups: list[Group]) -> Tensor:  # (frames, dim) -> (frames, dim)
-        return self.out(in_rectangles(self.attend, self.qkv(x), groups))
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:  # (frames, dim) -> (frames, dim)
+        return self.out(in_rectangles(self.attend, self.qkv(x), layout))
 
     def attend(
         self, qkv: Tensor, valid: Tensor | None

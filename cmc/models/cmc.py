@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cmc import MODALITIES
 from cmc.models.attention import Attention
-from cmc.models.sequences import Group, Sequences
+from cmc.models.sequences import Layout, Sequences
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Block(nn.Module):
         self.linear2 = nn.Linear(4 * dims.dim, dims.dim)
         self.dropout = nn.Dropout(dims.dropout)
 
-    def forward(self, x: Tensor, groups: list[Group]) -> Tensor:  # (frames, dim) -> (frames, dim)
-        x = x + self.dropout(self.attention(self.norm1(x), groups))
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:  # (frames, dim) -> (frames, dim)
+        x = x + self.dropout(self.attention(self.norm1(x), layout))
         return x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(self.norm2(x))))))
 
 
@@ -115,13 +115,14 @@ class Encoder(nn.Module):
     def forward(self, x: Sequences) -> Tensor:  # ragged (frames, width) -> (batch, dim)
         frames = self.proj(self.norm(x.values))
         for block in self.blocks:
-            frames = block(frames, x.groups)
-        return F.normalize(clip_mean(frames, x.lengths), dim=-1)
+            frames = block(frames, x.layout)
+        return F.normalize(clip_mean(frames, x.layout.lengths), dim=-1)
 
 
 def clip_mean(frames: Tensor, lengths: Tensor) -> Tensor:
     """Mean over each clip's frames: (frames, dim), (batch,) -> (batch, dim)."""
-    return torch.segment_reduce(frames, "mean", lengths=lengths.to(frames.device), axis=0)
+    # unsafe: the lengths are checked where a batch is made, and a check here would wait for the GPU
+    return torch.segment_reduce(frames, "mean", lengths=lengths.to(frames.device), axis=0, unsafe=True)
 
 
 class Classifier(nn.Module):

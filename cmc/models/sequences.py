@@ -4,8 +4,8 @@ A batch is one matrix of frames, one clip after another, and the clips' lengths.
 (attention, a language model) needs rectangles; it runs over groups of clips of like length.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,25 @@ class Group(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where the clips of a ragged batch lie, on the device of its frames.
+
+    Attributes
+    ----------
+    lengths : Tensor (batch,), int64
+        Frames of each clip.
+    groups : list of Group
+        Rectangles that together hold each frame once.
+    places : Tensor (frames,), int64
+        Of each frame of the ragged matrix in these rectangles, which are laid end to end.
+    """
+
+    lengths: Tensor
+    groups: list[Group]
+    places: Tensor
+
+
+@dataclass(frozen=True)
 class Sequences:
     """A ragged batch of one modality.
 
@@ -34,13 +53,13 @@ class Sequences:
         The clips' frames, one clip after another.
     lengths : Tensor (batch,), int64, on the CPU
         Frames of each clip, at least 1.
-    groups : list of Group
+    layout : Layout
         Where attention finds the clips, made from `lengths`.
     """
 
     values: Tensor
     lengths: Tensor
-    groups: list[Group] = field(default_factory=list)
+    layout: Layout
 
     @classmethod
     def ragged(cls, values: Tensor, lengths: Tensor) -> "Sequences":
@@ -50,7 +69,7 @@ class Sequences:
                 f"lengths sum to {int(lengths.sum())} and start at {int(lengths.min())}; "
                 f"there are {len(values)} frames and each clip needs one"
             )
-        return cls(values, lengths, attention_groups(lengths, values.device))
+        return cls(values, lengths, arrange(lengths, values.device))
 
     @classmethod
     def padded(cls, values: Tensor) -> "Sequences":
@@ -60,10 +79,10 @@ class Sequences:
 
     def replace(self, values: Tensor) -> "Sequences":
         """The same clips with other values (frames, other width)."""
-        return Sequences(values, self.lengths, self.groups)
+        return Sequences(values, self.lengths, self.layout)
 
 
-def attention_groups(lengths: Tensor, device: torch.device) -> list[Group]:
+def arrange(lengths: Tensor, device: torch.device) -> Layout:
     """Cut a batch into rectangles of clips of like length.
 
     Attention costs clips x longest^2 in a rectangle; sorted by length, the clips of one have little padding.
@@ -75,14 +94,31 @@ def attention_groups(lengths: Tensor, device: torch.device) -> list[Group]:
         parts = np.split(order, cuts(length[order], CPU_BUDGET))
     else:
         parts = np.array_split(order, 1 if length.min() == length.max() else min(GPU_GROUPS, len(order)))
-    groups = []
-    for clips in parts:
-        steps = np.arange(length[clips].max())
-        valid = steps < length[clips, None]  # (clips, time)
-        frames = np.where(valid, start[clips, None] + steps, 0)
-        mask = None if valid.all() else torch.from_numpy(valid).to(device)
-        groups.append(Group(torch.from_numpy(frames).to(device), mask))
-    return groups
+    masks = [np.arange(length[clips].max()) < length[clips, None] for clips in parts]  # (clips, time) each
+    rows = [
+        np.where(valid, start[clips, None] + np.arange(valid.shape[1]), 0)
+        for clips, valid in zip(parts, masks, strict=True)
+    ]
+    valid = np.concatenate([mask.ravel() for mask in masks])
+    places = np.empty(length.sum(), dtype=np.int64)
+    places[np.concatenate([frames.ravel() for frames in rows])[valid]] = np.flatnonzero(valid)
+    *frames, places_there, lengths_there = move([*rows, places, length], device)
+    padded = iter(move([mask for mask in masks if not mask.all()], device))
+    groups = [
+        Group(there, None if mask.all() else next(padded)) for there, mask in zip(frames, masks, strict=True)
+    ]
+    return Layout(lengths_there, groups, places_there)
+
+
+def move(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Arrays of one kind of number on a device, in one piece; a GPU is not waited for."""
+    if not arrays:
+        return []
+    whole = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
+    if device.type == "cuda":
+        whole = whole.pin_memory()
+    pieces = whole.to(device, non_blocking=True).split([array.size for array in arrays])
+    return [piece.view(array.shape) for piece, array in zip(pieces, arrays, strict=True)]
 
 
 def cuts(lengths: np.ndarray, budget: int) -> list[int]:
@@ -96,7 +132,7 @@ def cuts(lengths: np.ndarray, budget: int) -> list[int]:
 
 
 def in_rectangles(
-    function: Callable[[Tensor, Tensor | None], Tensor], values: Tensor, groups: list[Group]
+    function: Callable[[Tensor, Tensor | None], Tensor], values: Tensor, layout: Layout
 ) -> Tensor:
     """Run a function of padded batches over a ragged one.
 
@@ -106,17 +142,11 @@ def in_rectangles(
         Takes (clips, time, ...) and the mask of valid frames (clips, time), None if all are; returns
         (clips, time, width).
     values : Tensor (frames, ...)
-    groups : list of Group
-        Rectangles that together hold each frame once.
+    layout : Layout
 
     Returns
     -------
     Tensor (frames, width)
     """
-    rows, parts = [], []
-    for frames, valid in groups:
-        result = function(values[frames], valid)
-        rows.append(frames.flatten() if valid is None else frames[valid])
-        parts.append(result.flatten(0, 1) if valid is None else result[valid])
-    out = torch.cat(parts)
-    return torch.empty_like(out).index_copy(0, torch.cat(rows), out)
+    results = [function(values[group.frames], group.valid).flatten(0, 1) for group in layout.groups]
+    return torch.cat(results)[layout.places]

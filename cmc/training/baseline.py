@@ -15,6 +15,7 @@ from cmc.labels import Has0, Scheme
 from cmc.models import baselines
 from cmc.models.baselines.parts import Baseline
 from cmc.models.cmc import Dimensions
+from cmc.models.sequences import move
 from cmc.training import checkpoint, dataset, encoder
 from cmc.training.dataset import Split
 from cmc.training.joint import Joint
@@ -135,7 +136,8 @@ class BaselineTraining(Joint):
         self.optimizer.zero_grad(set_to_none=True)
         for number, clips in enumerate(batches, start=1):
             outputs, extra = self.model.outputs(encoder.inputs(self.bert, self.train, clips), clips)
-            task = self.task_loss(outputs, self.targets["train"][clips])
+            (places,) = move([clips], outputs.device)
+            task = self.task_loss(outputs, self.targets["train"][places])
             terms = torch.stack([task, *(extra[name] for name in self.model.extra_losses)])
             terms.sum().backward()
             losses.add(terms, clips)

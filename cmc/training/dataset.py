@@ -14,7 +14,7 @@ from cmc.corpus import consistency, folds
 from cmc.features import store
 from cmc.features.contract import Features
 from cmc.labels import Scheme, given
-from cmc.models.sequences import Sequences
+from cmc.models.sequences import Sequences, move
 
 COLUMNS = {"M": LABELS["M"], **consistency.UNIMODAL}  # whose label -> its column
 
@@ -37,8 +37,8 @@ class Ragged:
         """The clips of these places, as float32 or as the integers they are."""
         lengths = np.diff(self.offsets)[clips]
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        rows = torch.from_numpy(np.repeat(self.offsets[clips], lengths) + within)
-        values = self.values[rows.to(self.values.device)]
+        (rows,) = move([np.repeat(self.offsets[clips], lengths) + within], self.values.device)
+        values = self.values[rows]
         if values.dtype == torch.float16:
             values = values.float()
         return Sequences.ragged(values, torch.from_numpy(lengths))

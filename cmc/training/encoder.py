@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cmc.models.sequences import Sequences, in_rectangles
+from cmc.models.sequences import Sequences, in_rectangles, move
 from cmc.training.dataset import Ragged, Split, in_order
 
 BATCH = 64
@@ -102,11 +102,11 @@ def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:
     assert split.tokens is not None
     tokens = split.tokens.batch(clips)
     if split.text_length is None:
-        return tokens.replace(in_rectangles(partial(run, bert), tokens.values, tokens.groups))
-    valid = torch.arange(split.text_length) < tokens.lengths[:, None]
-    ids = tokens.values.new_full(valid.shape, bert.config.pad_token_id)
-    valid = valid.to(ids.device)
-    ids[valid] = tokens.values
+        return tokens.replace(in_rectangles(partial(run, bert), tokens.values, tokens.layout))
+    filled = np.arange(split.text_length) < tokens.lengths.numpy()[:, None]
+    ids = tokens.values.new_full(filled.shape, bert.config.pad_token_id)
+    (valid,), (places,) = (move([part], ids.device) for part in (filled, np.flatnonzero(filled)))
+    ids.view(-1)[places] = tokens.values
     return Sequences.padded(run(bert, ids, valid))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cmc import files, metrics
 from cmc.labels import Scheme
 from cmc.models.cmc import Dimensions, MultimodalModel, Output
+from cmc.models.sequences import move
 from cmc.training import checkpoint, dataset, encoder, pseudo_labels
 from cmc.training.dataset import Split
 from cmc.training.joint import Joint
@@ -96,6 +97,8 @@ class Finetuning(Joint):
             groups += encoder.parameter_groups(bert, settings.text_lr, settings.text_weight_decay)
         self.optimizer = torch.optim.Adam(groups, lr=settings.lr, fused=True)
         self.names = ["M", *model.dims.modalities, "contrastive"]
+        weights = [settings.loss_weights[name] for name in self.names]
+        self.loss_weights = next(model.parameters()).new_tensor(weights)
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Every batch once."""
@@ -126,7 +129,8 @@ class Finetuning(Joint):
 
     def terms(self, output: Output, split: str, clips: np.ndarray) -> Tensor:
         """Unweighted loss terms, in the order of `names`."""
-        target, experts = self.targets[split][clips], self.labels[split][:, clips]
+        (places,) = move([clips], output.logits.device)
+        target, experts = self.targets[split][places], self.labels[split][:, places]
         cross_entropies = [F.cross_entropy(output.logits, target, self.class_weights)] + [
             F.cross_entropy(output.expert_logits[:, i], label, self.class_weights)
             for i, label in enumerate(experts)
@@ -139,7 +143,7 @@ class Finetuning(Joint):
         return torch.stack([*cross_entropies, contrastive])
 
     def total(self, terms: Tensor) -> Tensor:
-        return (terms * terms.new_tensor([self.settings.loss_weights[name] for name in self.names])).sum()
+        return (terms * self.loss_weights).sum()
 
     @torch.no_grad()
     def validate(self, epoch: int) -> tuple[dict[str, float], bool]:

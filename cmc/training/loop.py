@@ -50,6 +50,10 @@ class DivergedError(Exception):
     """A loss that is no finite number."""
 
 
+class OutOfMemoryError(Exception):
+    """A GPU's memory does not hold a batch."""
+
+
 def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: dict) -> list[dict]:
     """Train until nothing has improved for `patience` epochs, or `epochs` are over.
 
@@ -71,6 +75,8 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: 
     ------
     KeyboardInterrupt
         After Ctrl-C, once the epoch that it came in has ended and its state is saved.
+    OutOfMemoryError
+        The GPU's memory does not hold a batch.
 
     Returns
     -------
@@ -91,8 +97,11 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: 
         while len(history) < epochs and stale < patience:
             epoch, started = len(history) + 1, time.monotonic()
             torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-            diagnostics = stage.train_epoch(epoch)
-            validation, improved = stage.validate(epoch)
+            try:
+                diagnostics = stage.train_epoch(epoch)
+                validation, improved = stage.validate(epoch)
+            except torch.OutOfMemoryError as error:
+                raise OutOfMemoryError(too_large(recipe, error)) from None
             rates = learning_rates(stage.optimizer)
             history.append({"epoch": epoch, **diagnostics, **validation, **rates, "improved": improved})
             seconds.append(time.monotonic() - started)
@@ -116,6 +125,17 @@ def fit(stage: Stage, epochs: int, patience: int, seed: int, out: Path, recipe: 
         table = pd.DataFrame(history, columns=None if history else ["epoch"]).assign(seconds=seconds)
         table.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
     return history
+
+
+def too_large(recipe: dict, error: torch.OutOfMemoryError) -> str:
+    """What a user can do about a batch that does not fit."""
+    stage, batch = recipe["stage"], recipe["settings"]["batch"]
+    said = ". ".join(str(error).split(". ")[:2])  # PyTorch goes on about its allocator
+    return (
+        f"the GPU's memory is too small for {stage}'s batches of {batch} clips: set {stage}.batch to "
+        f"{max(2, batch // 2)}, which changes results, or let fewer jobs share the GPU (docs/cluster.md). "
+        f"PyTorch says: {said}"
+    )
 
 
 def state_path(out: Path) -> Path:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cmc import files
 from cmc.labels import Has0, Scheme
 from cmc.models.cmc import Dimensions, UnimodalModel
-from cmc.models.sequences import Sequences
+from cmc.models.sequences import Sequences, move
 from cmc.training import checkpoint, dataset, encoder, pseudo_labels
 from cmc.training.dataset import Split
 from cmc.training.loop import Losses, finished, fit
@@ -153,14 +153,15 @@ class Pretraining:
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Every batch once: loss, step, moving averages, pseudo labels."""
-        label_momentum, ema_momentum = (
-            self.momenta(epoch, m) for m in (self.settings.label_momentum, self.settings.ema_momentum)
-        )
-        before = pseudo_labels.hard(self.labels["train"])
+        labels = self.labels["train"]
+        label_momentum = labels.new_tensor(self.momenta(epoch, self.settings.label_momentum))[:, None, None]
+        ema_momentum = self.momenta(epoch, self.settings.ema_momentum)
+        before = pseudo_labels.hard(labels)
         losses = Losses([*self.modalities, "contrastive"])
+        weights = labels.new_tensor([self.settings.loss_weights[name] for name in losses.names])
         self.models.train()
         for clips in self.order(epoch):
-            self.step(clips, losses, label_momentum, ema_momentum)
+            self.step(clips, losses, weights, label_momentum, ema_momentum)
         self.last_losses = losses.matrix()
         means = losses.means(self.train.clips["clip_id"].to_numpy(), self.optimizer)
         flipped = (pseudo_labels.hard(self.labels["train"]) != before).double().mean(dim=1)
@@ -188,10 +189,16 @@ class Pretraining:
         return found
 
     def step(
-        self, clips: np.ndarray, losses: Losses, label_momentum: list[float], ema_momentum: list[float]
+        self,
+        clips: np.ndarray,
+        losses: Losses,
+        weights: Tensor,
+        label_momentum: Tensor,
+        ema_momentum: list[float],
     ) -> None:
         batch = self.inputs(self.models, self.train, clips)
-        labels = self.labels["train"][:, clips]  # (modalities, batch, classes)
+        (places,) = move([clips], self.labels["train"].device)
+        labels = self.labels["train"][:, places]  # (modalities, batch, classes)
         hard = pseudo_labels.hard(labels)
         logits, h = self.forward(self.models, batch)
         terms = torch.stack(
@@ -205,16 +212,13 @@ class Pretraining:
         )
         terms = torch.cat([terms, contrastive[None]])
         self.optimizer.zero_grad(set_to_none=True)
-        (
-            terms * terms.new_tensor([self.settings.loss_weights[name] for name in losses.names])
-        ).sum().backward()
+        (terms * weights).sum().backward()
         self.optimizer.step()
         losses.add(terms, clips)
         for modality, momentum in zip(self.modalities, ema_momentum, strict=True):
             follow(self.ema[modality], self.models[modality], momentum)
         if self.settings.labels == "pseudo":
-            momentum = labels.new_tensor(label_momentum)[:, None, None]
-            self.labels["train"][:, clips] = pseudo_labels.update(labels, logits, momentum)
+            self.labels["train"][:, places] = pseudo_labels.update(labels, logits, label_momentum)
 
     def inputs(self, models: nn.ModuleDict, split: Split, clips: np.ndarray) -> dict[str, Sequences]:
         batch = split.batch(clips)

@@ -4,7 +4,7 @@ import torch
 
 from cmc import MODALITIES
 from cmc.models.cmc import Dimensions, MultimodalModel, UnimodalModel
-from cmc.models.sequences import Sequences, attention_groups
+from cmc.models.sequences import Sequences, arrange
 from cmc.training import pseudo_labels
 from cmc.training.losses import balanced, supervised_contrastive
 
@@ -40,11 +40,12 @@ def test_padding_that_counts_changes_predictions():
 
 def test_groups_hold_each_frame_once():
     lengths = torch.tensor([3, 50, 7, 7, 1, 20, 33, 2, 9])
-    rows = [
-        g.frames[g.valid] if g.valid is not None else g.frames.flatten()
-        for g in attention_groups(lengths, torch.device("cpu"))
-    ]
-    assert sorted(torch.cat(rows).tolist()) == list(range(int(lengths.sum())))
+    layout = arrange(lengths, torch.device("cpu"))
+    rows = [g.frames[g.valid] if g.valid is not None else g.frames.flatten() for g in layout.groups]
+    every = list(range(int(lengths.sum())))
+    assert sorted(torch.cat(rows).tolist()) == every
+    ends = torch.cat([g.frames.flatten() for g in layout.groups])
+    assert ends[layout.places].tolist() == every
 
 
 def test_order_of_clips_does_not_matter():

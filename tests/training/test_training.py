@@ -263,6 +263,19 @@ def pretrain_with_inf(features, tmp_path):
         dataset.load = original
 
 
+def test_out_of_memory_says_the_way_out(tmp_path, features, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB."
+        )
+
+    monkeypatch.setattr(pretrain.Pretraining, "step", full)
+    expected = r"pretrain's batches of 8 clips: set pretrain\.batch to 4, .* Tried to allocate 2\.00 GiB$"
+    with pytest.raises(loop.OutOfMemoryError, match=expected) as caught:
+        run_pretrain(features, tmp_path / "x.safetensors")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("labels", ["multimodal", "annotated", "pseudo"])
 def test_label_sources(tmp_path, features, labels):
     out = tmp_path / "p.safetensors"
