@@ -60,6 +60,15 @@ def bert(tmp_path_factory):
     return str(text_encoder("bert", tmp_path_factory.mktemp("bert") / "bert"))
 
 
+@pytest.fixture(scope="module")
+def bert_without_dropout(tmp_path_factory):
+    folder = text_encoder("bert", tmp_path_factory.mktemp("quiet") / "bert")
+    config = folder / "config.json"
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config.write_text(json.dumps(json.loads(config.read_text()) | none))
+    return str(folder)
+
+
 def both_stages(features, folder, device, model=MODEL, first=SETTINGS, second=SETTINGS, text_encoder=None):
     """Train both stages on a device; the two checkpoints."""
     folder.mkdir(exist_ok=True)
@@ -79,10 +88,12 @@ def history(path):
     return checkpoint.load(path)[2]["history"]
 
 
-def test_an_epoch_equals_the_cpus(tmp_path, features, bert, device):
+def test_an_epoch_equals_the_cpus(tmp_path, features, bert_without_dropout, device):
     """Without dropout, whose random numbers are each device's own; losses within 1e-4, labels and weights 1e-3."""
     runs = [
-        both_stages(features, tmp_path / name, where, MODEL | NO_DROPOUT, ONE_EPOCH, ONE_EPOCH, bert)
+        both_stages(
+            features, tmp_path / name, where, MODEL | NO_DROPOUT, ONE_EPOCH, ONE_EPOCH, bert_without_dropout
+        )
         for name, where in (("here", device), ("cpu", "cpu"))
     ]
     for here, cpu in zip(*runs, strict=True):
@@ -194,9 +205,9 @@ def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, features, bert, device
     assert contents(cut) == contents(whole)
 
 
-def test_bfloat16_is_close(tmp_path, features, bert, device):
+def test_bfloat16_is_close(tmp_path, features, bert_without_dropout, device):
     split = dataset.load(features, "train", device)
-    model = encoder.prepare([split], bert, trained=True)
+    model = encoder.prepare([split], bert_without_dropout, trained=True)
     with torch.no_grad():
         exact = encoder.text_states(model, split, np.arange(8)).values
         model.bf16 = True
@@ -207,7 +218,7 @@ def test_bfloat16_is_close(tmp_path, features, bert, device):
     losses = []
     for name, bf16 in (("exact", False), ("rough", True)):
         paths = both_stages(features, tmp_path / name, device, MODEL | NO_DROPOUT, ONE_EPOCH,
-                            ONE_EPOCH | {"text_bf16": bf16}, bert)  # fmt: skip
+                            ONE_EPOCH | {"text_bf16": bf16}, bert_without_dropout)  # fmt: skip
         losses.append(history(paths[1])[0]["train_loss"])
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
 
@@ -241,16 +252,20 @@ def test_predictions_equal_the_cpus(tmp_path, features, bert, device):
     assert json.dumps(sorted(here.unimodal)) == json.dumps(sorted(cpu.unimodal))
 
 
-def test_out_of_memory_says_the_way_out(tmp_path, features, device):
-    """A GPU of which little may be used."""
+def test_out_of_memory_says_the_way_out(tmp_path, features, device, monkeypatch):
+    """A GPU of which no more may be used as soon as training begins."""
     if device == "cpu":
         pytest.skip("of a GPU's memory; tests/training raises the same error on the CPU")
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(1e-4)
+
+    def starved(*arguments):
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(1e-6)
+        return loop.fit(*arguments)
+
+    monkeypatch.setattr(pretrain, "fit", starved)
     try:
-        big = write_features(tmp_path / "b.h5", splits={"train": 300, "valid": 9, "test": 3})
-        with pytest.raises(loop.OutOfMemoryError, match=r"pretrain\.batch"):
-            pretrain.run(big, tmp_path / "p.safetensors", model={"dim": 512}, settings={"batch": 256},
+        with pytest.raises(loop.OutOfMemoryError, match=r"set pretrain\.batch to 12"):
+            pretrain.run(features, tmp_path / "p.safetensors", model={"dim": 512}, settings={"batch": 24},
                          has0=HAS0, seed=1, device=device)  # fmt: skip
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
