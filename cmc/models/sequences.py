@@ -149,4 +149,4 @@ def in_rectangles(
     Tensor (frames, width)
     """
     results = [function(values[group.frames], group.valid).flatten(0, 1) for group in layout.groups]
-    return torch.cat(results)[layout.places]
+    return torch.cat(results).index_select(0, layout.places)

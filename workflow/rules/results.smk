@@ -299,7 +299,8 @@ rule overview:
             if os.path.exists(path := f"results/{name}/table.csv") or path in wanted
         ],
         parts=[
-            str(PACKAGE / f"report/{name}") for name in ("overview.html.j2", "page.css")
+            str(PACKAGE / f"report/{name}")
+            for name in ("overview.html.j2", "page.css")
         ],
     output:
         "results/report.html",
