@@ -91,6 +91,8 @@ class Results(NamedTuple):
     provenance : dict
     summary : DataFrame or None
         See `cmc.features.summary`.
+    stale : sequence of str
+        Tables that are left out since they are of other features or settings.
     """
 
     table: pd.DataFrame
@@ -110,6 +112,7 @@ class Results(NamedTuple):
     faces: Mapping[str, bytes] = {}
     provenance: Mapping[str, Any] = {}
     summary: pd.DataFrame | None = None
+    stale: Sequence[str] = ()
 
 
 def gather(
@@ -227,6 +230,19 @@ def section(
     )
 
 
+def agrees(table: pd.DataFrame, headline_table: pd.DataFrame) -> bool:
+    """Whether the models that another table shares with the headline one score the same there: else it was made
+    with other settings. A table without models and subsets has nothing to compare."""
+    if not {"model", "subset"} <= set(table):
+        return True
+    keys = ["model", "subset"]
+    both = table.merge(headline_table, on=keys, suffixes=("", "_here"))
+    means = [name for name in table if name.endswith("_mean") and f"{name}_here" in both]
+    return bool(len(both)) and all(
+        np.allclose(both[name], both[f"{name}_here"], equal_nan=True, atol=1e-9) for name in means
+    )
+
+
 def write(out: str | Path, dataset: str, results: Results, variant: str) -> None:
     """Write the report of a data set; see `render`."""
     files.write_text(out, render(dataset, results, variant))
@@ -284,6 +300,7 @@ def render(dataset: str, results: Results, variant: str = "cmc") -> str:
             warned=results.warned,
             settings=dict(_flat(results.settings)),
             sections=drawn,
+            stale=results.stale,
             specs=script({one.name: spec_of(one) for part in drawn for one in part.charts}),
             height=lambda chart: chart.spec.height + 60,
             provenance=results.provenance,

@@ -249,6 +249,15 @@ def test_the_data_s_card_is_the_summary_by_split():
     assert "gflops a clip" in text and "1.5" in text and "Not measured" not in text
 
 
+def test_a_table_of_other_settings_does_not_agree():
+    table = fake_table()
+    other = table.assign(acc2_mean=table["acc2_mean"] + 1)
+    assert page.agrees(table, table) and not page.agrees(other, table)
+    assert not page.agrees(table.assign(model="another"), table)  # nothing in common
+    assert page.agrees(pd.DataFrame({"model": ["cmc"], "runs": [3]}), table)
+    assert "made with other features or settings: ablation" in render(stale=["ablation"])
+
+
 def test_of_too_few_clips_nothing_is_drawn():
     runs = fake_runs()
     for own in runs:

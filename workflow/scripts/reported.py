@@ -24,7 +24,12 @@ def results(job, thumbnails=False):
         quarantine=source.quarantine,
         warned=source.warned,
     )
-    read = {Path(path).stem: tables.read(path) for path in [*source.experiments, *source.beside]}
+    read = {Path(path).stem: tables.read(path) for path in source.experiments}
+    beside = {
+        Path(path).stem: tables.read(path) for path in job.params.beside if fresh(path, source.features)
+    }
+    read |= {name: table for name, table in beside.items() if page.agrees(table, found.table)}
+    stale = sorted({Path(path).stem for path in job.params.beside} - set(read))
     others = {table: read.pop(table) for table in list(read) if table in job.config["tables"]}
     with store.Reader(source.features) as reader:
         known = reader.table("clips")
@@ -39,6 +44,7 @@ def results(job, thumbnails=False):
     }
     return found._replace(
         others=others,
+        stale=stale,
         experiments=read,
         clips=known,
         subsets=consistency.read(source.subsets),
@@ -49,3 +55,8 @@ def results(job, thumbnails=False):
         provenance=provenance.told(source.provenance),
         summary=pd.read_csv(source.summary, dtype=str, keep_default_na=False),
     )
+
+
+def fresh(path, features):
+    """Whether a table that no job of this run has made is there, and younger than the features."""
+    return os.path.exists(path) and os.path.getmtime(path) >= os.path.getmtime(features)
