@@ -200,22 +200,17 @@ rule folds:
 
 
 def asked_beside(wildcards):
-    """Other tables of a data set that are asked for together with its report, which then waits for them."""
+    """Other tables of a data set that are asked for together with its report, which then waits for them.
+
+    Of others that are there it shows those that agree with it. They are no input: it must not train what nobody
+    asked for.
+    """
     whole = f"results/{wildcards.dataset}/all" in wanted
     made = variants.products(wildcards.dataset) if whole else []
     names = [f"{table}.csv" for table in config["tables"] if table != "table"]
     names += ["cost.csv", "tuning_on_validation.csv"]
     places = {name: f"results/{wildcards.dataset}/{name}" for name in names}
     return [path for name, path in places.items() if path in wanted or name in made]
-
-
-def shown_beside(wildcards):
-    """Those, and others that are there already. These are no input: a report must not train what nobody asked for."""
-    folder = f"results/{wildcards.dataset}"
-    names = [*config["tables"], "cost", "tuning_on_validation"]
-    there = [f"{folder}/{name}.csv" for name in names if name != "table"]
-    asked = asked_beside(wildcards)
-    return [path for path in there if path in asked or os.path.exists(path)]
 
 
 REPORTED = dict(
@@ -258,7 +253,6 @@ rule report:
     localrule: True
     params:
         code=code("report/page"),
-        beside=shown_beside,
         variant=variants.main,
         thumbnails=config["report"]["thumbnails"],
     script:
@@ -275,7 +269,6 @@ rule figures:
     localrule: True
     params:
         code=code("report/page", "report/paper"),
-        beside=shown_beside,
         variant=variants.main,
     script:
         "../scripts/figures.py"
