@@ -25,16 +25,17 @@ def results(job, thumbnails=False):
         warned=source.warned,
     )
     read = {Path(path).stem: tables.read(path) for path in source.experiments}
-    beside = {
-        Path(path).stem: tables.read(path) for path in job.params.beside if fresh(path, source.features)
-    }
+    folder = os.path.dirname(job.output[0])
+    names = [name for name in (*job.config["tables"], "cost", "tuning_on_validation") if name != "table"]
+    there = {name: path for name in names if os.path.exists(path := f"{folder}/{name}.csv")}
+    beside = {name: tables.read(path) for name, path in there.items() if fresh(path, source.features)}
     read |= {name: table for name, table in beside.items() if page.agrees(table, found.table)}
-    stale = sorted({Path(path).stem for path in job.params.beside} - set(read))
+    stale = sorted(set(there) - set(read))
     others = {table: read.pop(table) for table in list(read) if table in job.config["tables"]}
     with store.Reader(source.features) as reader:
         known = reader.table("clips")
     tested = found.predictions[0]["clip_id"].tolist()
-    data, folder = Data(job.config), os.path.dirname(job.output[0])
+    data = Data(job.config)
     recorded = data.setting(name, "source") == "raw"
     sources = {clip: data.source(name, clip) for clip in tested} if recorded else {}
     links = {
@@ -58,5 +59,5 @@ def results(job, thumbnails=False):
 
 
 def fresh(path, features):
-    """Whether a table that no job of this run has made is there, and younger than the features."""
-    return os.path.exists(path) and os.path.getmtime(path) >= os.path.getmtime(features)
+    """Whether a table is younger than the features."""
+    return os.path.getmtime(path) >= os.path.getmtime(features)
