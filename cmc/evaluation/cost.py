@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,22 +53,15 @@ def of_variant(
     list of dict
         See `row`.
     """
-    model, _, facts = TrainedModel.load(pretrained[0], finetuned[0], device)
-    recipe = facts["recipe"]
-    test = first(dataset.load(features, "test", device, recipe["mask_padding"], recipe["fold"]), CLIPS)
-    found = [
-        row(variant, model.consensus, test, checkpoint.load(finetuned[0])[0], device)
-        | training(list(zip(pretrained, finetuned, strict=True)), benchmarks)
-    ]
-    tensors = checkpoint.load(pretrained[0])[0] if unimodal else {}
+    before, *_ = checkpoint.load(pretrained[0])
+    after, dims, facts = checkpoint.load(finetuned[0])
+    model = TrainedModel(before, after, dims, facts["recipe"]["text_encoder"], device)
+    test = some_clips(features, facts, device)
+    runs = list(zip(pretrained, finetuned, strict=True))
+    found = [row(variant, model.consensus, test, after, device) | training(runs, benchmarks)]
     for modality in test.features if unimodal else ():
-        own = {
-            name.removeprefix(f"{modality}."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(f"{modality}.")
-        }
         alone = replace(test, features={modality: test.features[modality]})
-        found.append(row(modality, model.unimodal, alone, own, device))
+        found.append(row(modality, model.unimodal, alone, checkpoint.part(before, f"{modality}."), device))
     return found
 
 
@@ -80,10 +74,7 @@ def of_baseline(
 ) -> list[Row]:
     """What a trained baseline costs; parameters as those of `of_variant`."""
     model = TrainedBaseline(checkpoints[0], device)
-    recipe = model.facts["recipe"]
-    test = first(dataset.load(features, "test", device, recipe["mask_padding"], recipe["fold"]), CLIPS)
-    tensors = checkpoint.load(checkpoints[0])[0]
-    found = row(name, model.outputs, test, tensors, device)
+    found = row(name, model.outputs, some_clips(features, model.facts, device), model.tensors, device)
     return [found | training([[path] for path in checkpoints], benchmarks)]
 
 
@@ -135,6 +126,12 @@ def training(runs: Sequence[Sequence[str | Path]], benchmarks: Sequence[str | Pa
         "training_seconds": round(float(np.mean([one["seconds"].sum() for one in histories])), 1),
         "peak_memory_mb": None if np.isnan(peak) else round(float(peak)),
     }
+
+
+def some_clips(features: str | Path, facts: Mapping[str, Any], device: str) -> Split:
+    """The first `CLIPS` test clips, or all of fewer, as the model of a checkpoint reads them."""
+    recipe = facts["recipe"]
+    return first(dataset.load(features, "test", device, recipe["mask_padding"], recipe["fold"]), CLIPS)
 
 
 def first(clips: Split, count: int) -> Split:

@@ -80,8 +80,13 @@ class CPUAttention(torch.autograd.Function):
         return grad_q, grad_k, grad_v, None, None
 
 
+def random_lanes(words: Tensor) -> Tensor:
+    """Fill int64 numbers (n,) with random bits; the same memory as int16 (4 n,), each of `RANDOM_STEPS` values."""
+    return words.random_(-(2**63), None).view(torch.int16)
+
+
 def spared(like: Tensor, steps: int) -> Tensor:
     """Numbers of the shape of `like`, negative with probability steps / RANDOM_STEPS."""
-    words = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    lanes = words.view(torch.int16)[: like.numel()].view(like.shape)
+    words = torch.empty(-(-like.numel() // 4), dtype=torch.int64)
+    lanes = random_lanes(words)[: like.numel()].view(like.shape)
     return lanes.to(like.dtype).sub_(steps - RANDOM_STEPS // 2 - 0.5)

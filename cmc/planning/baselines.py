@@ -14,15 +14,6 @@ SIMPLE = ("late_average", "logistic")  # which nobody trains
 SIMPLE_SETTINGS: dict[str, set[str]] = {"late_average": set(), "logistic": {"class_weights"}}
 TRAINED = "trained"  # the kind of the others
 FOLDER = PACKAGE / "models" / "baselines"
-MODEL = "model."  # of settings in a grid
-
-
-def of_model(key: str) -> bool:
-    return key.startswith(MODEL)
-
-
-def last(key: str) -> str:
-    return key.removeprefix(MODEL).split(".")[0]
 
 
 class Architecture(NamedTuple):
@@ -104,7 +95,11 @@ class Baselines:
                     yield f"{place}.{name}: has no settings{' but class_weights' * bool(SIMPLE_SETTINGS[name])}"
                 continue
             known = architectures().get(self.architecture(name))
-            asked = {*settings.get("model", {}), *map(last, filter(of_model, settings.get("grid") or {}))}
+            grid_keys = [key.split(".") for key in settings.get("grid") or {}]
+            asked = {
+                *settings.get("model", {}),
+                *(key[1] for key in grid_keys if key[0] == "model" and key[1:]),
+            }
             if known is None:
                 yield (
                     f"{place}.{name}: no architecture is called {self.architecture(name)}; there are"

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from cmc.planning import config as configs
@@ -141,11 +142,6 @@ class Variants:
         runs = [run for seed in seeds for run in self._data.runs(dataset, seed)]
         return [f"results/{dataset}/{name}/{run}/baseline.safetensors" for run in runs]
 
-    def baseline_benchmarks(self, dataset: str, name: str, seeds: Iterable[int]) -> list[str]:
-        """Where Snakemake writes what a baseline's training jobs cost."""
-        runs = [run for seed in seeds for run in self._data.runs(dataset, seed)]
-        return [f"results/{dataset}/benchmarks/baseline-{name}-{run}.tsv" for run in runs]
-
     def baseline_points(self, dataset: str, name: str, seeds: Iterable[int]) -> list[str]:
         """What training tells of each point of a baseline's grid and each seed; PlanError if it has none, or the
         data set has folds."""
@@ -205,15 +201,6 @@ class Variants:
         if stage == "pretrain":
             return [self.pretrained(dataset, variant, run) for run in runs]
         return [f"results/{dataset}/{variant}/{run}/finetune.safetensors" for run in runs]
-
-    def benchmarks(self, dataset: str, variant: str, seeds: Iterable[int]) -> list[str]:
-        """Where Snakemake writes what a variant's training jobs cost."""
-        found = []
-        for stage in ("pretrain", "finetune"):
-            for path in self.checkpoints(dataset, variant, seeds, stage):
-                _, _, owner, run, _ = path.split("/")
-                found.append(f"results/{dataset}/benchmarks/{stage}-{owner}-{run}.tsv")
-        return found
 
     def pair(self, trained: str, tested: str) -> list[str]:
         """Two data sets, of which one's models are to read the other.
@@ -289,3 +276,12 @@ class Variants:
             variant = self.grid.name(part) or self._config["tuning"]["variant"]
         owner = self.owners(dataset).get(variant, variant)
         return f"results/{dataset}/{owner}/{run}/pretrain.safetensors"
+
+
+def benchmarks(checkpoints: Iterable[str]) -> list[str]:
+    """Where Snakemake writes what the jobs of these checkpoints cost."""
+    found = []
+    for path in checkpoints:
+        results, dataset, owner, run, file = path.split("/")
+        found.append(f"{results}/{dataset}/benchmarks/{Path(file).stem}-{owner}-{run}.tsv")
+    return found

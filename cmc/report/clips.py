@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from cmc import MODALITIES
 from cmc.corpus.consistency import UNIMODAL
 from cmc.evaluation import consensus, tables
 from cmc.features import store
@@ -133,8 +134,8 @@ def rows(
     seeds : int
         How many models spoke.
     """
-    models = [variant, *(m for m in ("text", "audio", "vision") if f"{m}_{scheme.classes[0]}" in found)]
-    modalities = [name for name in ("text", "audio", "vision") if f"router_{name}" in found]
+    models = [variant, *(m for m in MODALITIES if f"{m}_{scheme.classes[0]}" in found)]
+    modalities = [name for name in MODALITIES if f"router_{name}" in found]
     within = {clip: name for name, clips in subsets.items() for clip in clips}
     measured = {} if quality is None else quality.set_index("clip_id").to_dict("index")
     known = [name for name in QUALITY if quality is not None and name in quality]

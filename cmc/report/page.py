@@ -230,6 +230,18 @@ def section(
     )
 
 
+def beside(
+    places: Iterable[str | Path], headline_table: pd.DataFrame, features: str | Path
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Those tables that are there and belong to the headline one, by name; and the names of those that don't: they
+    are older than the features, or of other settings (see `agrees`)."""
+    there = [path for path in map(Path, places) if path.is_file()]
+    made = Path(features).stat().st_mtime
+    young = {path.stem: read(path) for path in there if path.stat().st_mtime >= made}
+    found = {name: table for name, table in young.items() if agrees(table, headline_table)}
+    return found, sorted({path.stem for path in there} - set(found))
+
+
 def agrees(table: pd.DataFrame, headline_table: pd.DataFrame) -> bool:
     """Whether the models that another table shares with the headline one score the same there: else it was made
     with other settings. A table without models and subsets has nothing to compare."""

@@ -265,6 +265,8 @@ class TrainedBaseline:
 
     Attributes
     ----------
+    tensors : dict
+        ``model.*`` and, if finetuned, ``bert.*``.
     dims : Dimensions
         Widths of its features, and its classes.
     facts : dict
@@ -276,17 +278,17 @@ class TrainedBaseline:
     """
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
-        self._tensors, self.dims, self.facts = checkpoint.load(path)
+        self.tensors, self.dims, self.facts = checkpoint.load(path)
         recipe = self.facts["recipe"]
         self.regresses = recipe["settings"]["objective"] == "regression"
         self.neutral = recipe["neutral"]
         outputs = 1 if self.regresses else self.dims.classes
         self._model = baselines.build(recipe["architecture"], self.dims.features, outputs, recipe["model"])
-        self._model.load_state_dict(checkpoint.part(self._tensors, "model."))
+        self._model.load_state_dict(checkpoint.part(self.tensors, "model."))
         self._model.to(device)
 
     def outputs(self, split: Split) -> np.ndarray:
         """Logits (clips, classes), or scores (clips, 1)."""
-        recipe, weights = self.facts["recipe"], checkpoint.part(self._tensors, "bert.")
+        recipe, weights = self.facts["recipe"], checkpoint.part(self.tensors, "bert.")
         bert = encoder.prepare([split], recipe["text_encoder"], bool(weights), weights)
         return predict(self._model, bert, split).cpu().numpy()

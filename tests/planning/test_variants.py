@@ -7,6 +7,7 @@ from configs import MINE, plan
 
 from cmc.planning.config import PlanError
 from cmc.planning.grid import TUNED, of_stage1
+from cmc.planning.variants import benchmarks
 
 SMALL_GRID = {"model.layers": [2, 1], "finetune.lr": [0.001, 0.0005], "model.heads": None}
 SMALL_GRID |= {"model.classifier_dropout": None}
@@ -186,6 +187,18 @@ def test_the_points_of_a_baselines_grid_are_trained_and_the_best_is_evaluated():
     assert not re.fullmatch(variants.pattern, points[0] + "/")
     with pytest.raises(PlanError, match="lmf of demo has no grid"):
         variants.baseline_points("demo", "lmf", [1])
+
+
+def test_jobs_are_timed_under_the_name_of_their_checkpoint():
+    variants, _ = plan()
+    paths = variants.checkpoints("demo", "top_1", [7], "pretrain") + variants.baseline_checkpoints(
+        "demo", "tfn", [7]
+    )
+    expected = [
+        "results/demo/benchmarks/pretrain-cmc-seed7.tsv",
+        "results/demo/benchmarks/baseline-tfn-seed7.tsv",
+    ]
+    assert benchmarks(paths) == expected
 
 
 def test_emotions_by_name_have_no_regression():

@@ -258,6 +258,22 @@ def test_a_table_of_other_settings_does_not_agree():
     assert "made with other features or settings: ablation" in render(stale=["ablation"])
 
 
+def test_tables_older_than_the_features_or_of_other_settings_are_named(tmp_path):
+    table, places = (
+        fake_table(),
+        [tmp_path / f"{name}.csv" for name in ("ablation", "old", "other", "nosuch")],
+    )
+    for path in places[:2]:
+        tables.write(table, path)
+    tables.write(table.assign(acc2_mean=table["acc2_mean"] + 1), places[2])
+    (tmp_path / "features.h5").touch()
+    for path, seconds in zip(places[:3], (5, -5, 5), strict=True):
+        made = (tmp_path / "features.h5").stat().st_mtime + seconds
+        os.utime(path, (made, made))
+    found, stale = page.beside(places, tables.read(places[0]), tmp_path / "features.h5")
+    assert list(found) == ["ablation"] and stale == ["old", "other"]
+
+
 def test_of_too_few_clips_nothing_is_drawn():
     runs = fake_runs()
     for own in runs:

@@ -13,7 +13,7 @@ from cmc.code import checksum as code
 from cmc.planning import config as configs
 from cmc.planning.data import RUN, Data, parts_of
 from cmc.planning.grid import TUNED
-from cmc.planning.variants import Variants
+from cmc.planning.variants import Variants, benchmarks
 
 # A plan is millions of small objects that all stay: looking for garbage among them takes an eighth of its time.
 gc.set_threshold(200_000, 20, 20)

@@ -68,6 +68,7 @@ rule embeddings:
         mem_mb=growing(4000),
         runtime=growing(30),
         device=config["device"],
+        threads_set=THREADS["train"],
     params:
         code=code("evaluation/embeddings", "hub"),
     script:
@@ -122,7 +123,7 @@ rule cost:
         threads_set=THREADS["train"],
     params:
         code=code("evaluation/cost", "hub"),
-        benchmarks=lambda w: variants.benchmarks(w.dataset, w.variant, SEEDS),
+        benchmarks=lambda w, input: benchmarks([*input.pretrained, *input.finetuned]),
         unimodal=lambda w: w.variant == variants.main,
     script:
         "../scripts/cost.py"
@@ -146,7 +147,7 @@ rule cost_of_baseline:
         threads_set=THREADS["train"],
     params:
         code=code("evaluation/cost", "hub"),
-        benchmarks=lambda w: variants.baseline_benchmarks(w.dataset, w.baseline, SEEDS),
+        benchmarks=lambda w, input: benchmarks(input.trained),
     script:
         "../scripts/cost.py"
 

@@ -199,6 +199,11 @@ rule folds:
         "../scripts/folds.py"
 
 
+# tables that a report shows beside its own, if they are there
+BESIDE = [name for name in config["tables"] if name != "table"]
+BESIDE += ["cost", "tuning_on_validation"]
+
+
 def asked_beside(wildcards):
     """Other tables of a data set that are asked for together with its report, which then waits for them.
 
@@ -207,9 +212,9 @@ def asked_beside(wildcards):
     """
     whole = f"results/{wildcards.dataset}/all" in wanted
     made = variants.products(wildcards.dataset) if whole else []
-    names = [f"{table}.csv" for table in config["tables"] if table != "table"]
-    names += ["cost.csv", "tuning_on_validation.csv"]
-    places = {name: f"results/{wildcards.dataset}/{name}" for name in names}
+    places = {
+        f"{name}.csv": f"results/{wildcards.dataset}/{name}.csv" for name in BESIDE
+    }
     return [path for name, path in places.items() if path in wanted or name in made]
 
 
@@ -253,6 +258,7 @@ rule report:
     localrule: True
     params:
         code=code("report/page"),
+        beside=BESIDE,
         variant=variants.main,
         thumbnails=config["report"]["thumbnails"],
     script:
@@ -269,6 +275,7 @@ rule figures:
     localrule: True
     params:
         code=code("report/page", "report/paper"),
+        beside=BESIDE,
         variant=variants.main,
     script:
         "../scripts/figures.py"

@@ -24,14 +24,11 @@ def results(job, thumbnails=False):
         quarantine=source.quarantine,
         warned=source.warned,
     )
-    read = {Path(path).stem: tables.read(path) for path in source.experiments}
     folder = os.path.dirname(job.output[0])
-    names = [name for name in (*job.config["tables"], "cost", "tuning_on_validation") if name != "table"]
-    there = {name: path for name in names if os.path.exists(path := f"{folder}/{name}.csv")}
-    beside = {name: tables.read(path) for name, path in there.items() if fresh(path, source.features)}
-    read |= {name: table for name, table in beside.items() if page.agrees(table, found.table)}
-    stale = sorted(set(there) - set(read))
-    others = {table: read.pop(table) for table in list(read) if table in job.config["tables"]}
+    places = [f"{folder}/{name}.csv" for name in job.params.beside]
+    beside, stale = page.beside(places, found.table, source.features)
+    others = {table: beside.pop(table) for table in list(beside) if table in job.config["tables"]}
+    experiments = {Path(path).stem: tables.read(path) for path in source.experiments}
     with store.Reader(source.features) as reader:
         known = reader.table("clips")
     tested = found.predictions[0]["clip_id"].tolist()
@@ -46,7 +43,7 @@ def results(job, thumbnails=False):
     return found._replace(
         others=others,
         stale=stale,
-        experiments=read,
+        experiments=experiments | beside,
         clips=known,
         subsets=consistency.read(source.subsets),
         quality=pd.read_csv(source.quality, dtype={"clip_id": str}) if source.quality else None,
@@ -56,8 +53,3 @@ def results(job, thumbnails=False):
         provenance=provenance.told(source.provenance),
         summary=pd.read_csv(source.summary, dtype=str, keep_default_na=False),
     )
-
-
-def fresh(path, features):
-    """Whether a table is younger than the features."""
-    return os.path.getmtime(path) >= os.path.getmtime(features)

@@ -77,15 +77,15 @@ class SubNet(nn.Module):
         return h
 
 
-class TextSubNet(nn.Module):
-    """A transcript to a vector: the last hidden state of an LSTM, and a layer."""
+class LastState(nn.Module):
+    """Tokens or frames to a vector: the last hidden state of an LSTM, and a layer."""
 
     def __init__(self, width: int, hidden: int, out: int) -> None:
         super().__init__()
         self.rnn = nn.LSTM(width, hidden, batch_first=True)
         self.linear = nn.Linear(hidden, out)
 
-    def forward(self, x: Sequences) -> Tensor:  # ragged (tokens, width) -> (batch, out)
+    def forward(self, x: Sequences) -> Tensor:  # ragged (frames, width) -> (batch, out)
         _, (last, _) = self.rnn(packed(x))
         return self.linear(last[-1])
 
@@ -113,7 +113,7 @@ class Utterances(nn.Module):
         dropouts: Mapping[str, float],
     ) -> None:
         super().__init__()
-        self.text = TextSubNet(features["text"], hidden["text"], text_out)
+        self.text = LastState(features["text"], hidden["text"], text_out)
         self.audio = SubNet(features["audio"], hidden["audio"], dropouts["audio"])
         self.vision = SubNet(features["vision"], hidden["vision"], dropouts["vision"])
 

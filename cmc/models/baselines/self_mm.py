@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cmc import MODALITIES
-from cmc.models.baselines.parts import Baseline, Head, packed
+from cmc.models.baselines.parts import Baseline, Head, LastState
 from cmc.models.sequences import Sequences
 
 FUSION = "fusion"
@@ -47,19 +47,6 @@ class Settings:
     weight_decay: Mapping[str, float] = field(default_factory=lambda: {"audio": 0.01, "vision": 0.01})
 
 
-class Recurrent(nn.Module):
-    """Frames to a vector: the last hidden state of an LSTM, and a layer."""
-
-    def __init__(self, width: int, hidden: int, out: int) -> None:
-        super().__init__()
-        self.rnn = nn.LSTM(width, hidden, batch_first=True)
-        self.linear = nn.Linear(hidden, out)
-
-    def forward(self, x: Sequences) -> Tensor:  # ragged (frames, width) -> (batch, out)
-        _, (last, _) = self.rnn(packed(x))
-        return self.linear(last[-1])
-
-
 class Model(Baseline):
     """Self-MM; parameters as `cmc.models.baselines.lf_dnn.Model`, with one output.
 
@@ -77,7 +64,7 @@ class Model(Baseline):
         super().__init__()
         self.settings = own = settings
         self.recurrent = nn.ModuleDict(
-            {name: Recurrent(features[name], own.recurrent[name], own.out[name]) for name in own.out}
+            {name: LastState(features[name], own.recurrent[name], own.out[name]) for name in own.out}
         )
         widths = {"text": features["text"], **own.out}
         widths = {FUSION: sum(widths.values())} | widths

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cmc.models.attention import RANDOM_STEPS
+from cmc.models.attention import RANDOM_STEPS, random_lanes
 from cmc.models.baselines.parts import Baseline, Utterances, with_one
 from cmc.models.sequences import Sequences
 
@@ -90,7 +90,7 @@ class CPUFusion(torch.autograd.Function):
             x = products[: len(part)].view(len(first), -1, second.shape[1])
             torch.mul(rows.first[:, :, None], second[:, None, :], out=x)
             if steps:
-                lanes = words.random_(-(2**63), None).view(torch.int16)[: len(part)]
+                lanes = random_lanes(words)[: len(part)]
                 torch.ge(lanes, steps - RANDOM_STEPS // 2, out=kept[part.start : part.stop])
                 x *= mask[: len(part)].copy_(kept[part.start : part.stop]).view_as(x)
             out.addmm_(x.flatten(1), weight[rows.weight])
