@@ -218,7 +218,8 @@ def asked_beside(wildcards):
     return [path for name, path in places.items() if path in wanted or name in made]
 
 
-REPORTED = dict(
+# what the pictures of a report are drawn from
+DRAWN = dict(
     table="results/{dataset}/table.csv",
     predictions=of_first_variant("predictions.csv"),
     metrics=of_first_variant("metrics.json"),
@@ -229,10 +230,6 @@ REPORTED = dict(
     quarantine="results/{dataset}/quarantine.csv",
     warned="results/{dataset}/warnings.csv",
     features="results/{dataset}/features.h5",
-    subsets="results/{dataset}/subsets.csv",
-    quality=lambda w: data.quality_file(w.dataset),
-    provenance="results/{dataset}/provenance.json",
-    summary="results/{dataset}/summary.csv",
     experiments=expand(
         "results/{{dataset}}/{name}.csv",
         name=["calibration_bins", "pseudo_labels", "robustness", "embeddings"],
@@ -243,7 +240,11 @@ REPORTED = dict(
 
 rule report:
     input:
-        **REPORTED,
+        **DRAWN,
+        subsets="results/{dataset}/subsets.csv",
+        quality=lambda w: data.quality_file(w.dataset),
+        provenance="results/{dataset}/provenance.json",
+        summary="results/{dataset}/summary.csv",
         parts=[
             str(PACKAGE / f"report/page.{kind}") for kind in ("html.j2", "css", "js")
         ],
@@ -267,7 +268,7 @@ rule report:
 
 rule figures:
     input:
-        **REPORTED,
+        **DRAWN,
     output:
         directory("results/{dataset}/figures"),
     log:

@@ -7,5 +7,5 @@ import reported
 from cmc.report import page
 
 source, params = snakemake.input, snakemake.params
-results = reported.results(snakemake, thumbnails=params.thumbnails)
+results = reported.explored(snakemake, reported.results(snakemake), params.thumbnails)
 page.write(snakemake.output[0], snakemake.wildcards.dataset, results, params.variant)

@@ -12,9 +12,9 @@ from cmc.planning.data import Data, file_of
 from cmc.report import clips, faces, page, provenance
 
 
-def results(job, thumbnails=False):
-    """The results of a data set; pictures of faces if they are asked for."""
-    source, name = job.input, job.wildcards.dataset
+def results(job):
+    """The results of a data set, as far as pictures are drawn of them."""
+    source = job.input
     found = page.gather(
         table=source.table,
         predictions=source.predictions,
@@ -31,6 +31,12 @@ def results(job, thumbnails=False):
     experiments = {Path(path).stem: tables.read(path) for path in source.experiments}
     with store.Reader(source.features) as reader:
         known = reader.table("clips")
+    return found._replace(others=others, stale=stale, experiments=experiments | beside, clips=known)
+
+
+def explored(job, found, thumbnails):
+    """The same with what the explorer shows of each test clip, and what stands beside the pictures."""
+    source, name, folder = job.input, job.wildcards.dataset, os.path.dirname(job.output[0])
     tested = found.predictions[0]["clip_id"].tolist()
     data = Data(job.config)
     recorded = data.setting(name, "source") == "raw"
@@ -41,10 +47,6 @@ def results(job, thumbnails=False):
         if os.path.exists(file_of(source))
     }
     return found._replace(
-        others=others,
-        stale=stale,
-        experiments=experiments | beside,
-        clips=known,
         subsets=consistency.read(source.subsets),
         quality=pd.read_csv(source.quality, dtype={"clip_id": str}) if source.quality else None,
         lines=clips.timelines(source.features, tested),
