@@ -199,9 +199,8 @@ rule folds:
         "../scripts/folds.py"
 
 
-# tables that a report shows beside its own, if they are there
-BESIDE = [name for name in config["tables"] if name != "table"]
-BESIDE += ["cost", "tuning_on_validation"]
+# tables that a report shows beside its own, if they are there; sorted: the order of keys is no setting
+BESIDE = sorted({*config["tables"], "cost", "tuning_on_validation"} - {"table"})
 
 
 def asked_beside(wildcards):
