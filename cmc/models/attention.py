@@ -29,17 +29,17 @@ class Attention(nn.Module):
         return self.out(in_rectangles(self.attend, self.qkv(x), layout))
 
     def attend(
-        self, qkv: Tensor, valid: Tensor | None
+        self, qkv: Tensor, mask: Tensor | None
     ) -> Tensor:  # (clips, time, 3 dim) -> (clips, time, dim)
         clips, time, _ = qkv.shape
         dropout = self.dropout if self.training else 0.0
         parts = qkv.view(clips, time, 3, self.heads, -1)
         if qkv.device.type == "cpu":
             q, k, v = parts.permute(2, 0, 3, 4, 1).contiguous()  # each (clips, heads, dim / heads, time)
-            return CPUAttention.apply(q, k, v, valid, dropout).permute(0, 3, 1, 2).reshape(clips, time, -1)
+            return CPUAttention.apply(q, k, v, mask, dropout).permute(0, 3, 1, 2).reshape(clips, time, -1)
         q, k, v = parts.permute(2, 0, 3, 1, 4)  # each (clips, heads, time, dim / heads)
-        mask = None if valid is None else valid[:, None, None, :]
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        seen = None if mask is None else mask[:, None, None, :].to(q.dtype)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
         return attended.transpose(1, 2).reshape(clips, time, -1)
 
 
@@ -51,12 +51,12 @@ class CPUAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None, dropout: float) -> Tensor:
-        """(clips, heads, d, time) each, valid (clips, time) -> (clips, heads, d, time)."""
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+        """(clips, heads, d, time) each, mask (clips, time) -> (clips, heads, d, time)."""
         scale = q.shape[2] ** -0.5
         scores = (q * scale).mT @ k  # (clips, heads, time, time)
-        if valid is not None:
-            scores.masked_fill_(~valid[:, None, None, :], -torch.inf)
+        if mask is not None:
+            scores.add_(mask[:, None, None, :])
         weights = torch.softmax(scores, dim=-1)
         steps = round(dropout * RANDOM_STEPS)
         if steps:

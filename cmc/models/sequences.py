@@ -14,14 +14,16 @@ from torch import Tensor
 
 # clips x time^2 of a rectangle. On a CPU this many attention weights, times the heads, still fit its cache.
 CPU_BUDGET = 1 << 16
-GPU_GROUPS = 4  # rectangles of a batch on a GPU, where few large calls are cheaper
+GPU_GROUPS = 2  # rectangles of a batch on a GPU, where few large calls are cheaper
+ALIGNED = 8  # of which a GPU's attention wants the rows of a mask to be a multiple
 
 
 class Group(NamedTuple):
     """A rectangle of clips of like length, cut out of a ragged batch."""
 
-    frames: Tensor  # (clips, time), int64: rows of the ragged matrix; 0 where padded
-    valid: Tensor | None  # (clips, time), bool; None if nothing is padded
+    clips: int
+    time: int  # frames of its longest clip
+    mask: Tensor | None  # (clips, time): 0, or -inf where padded; None if nothing is padded
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,18 @@ class Layout:
         Frames of each clip.
     groups : list of Group
         Rectangles that together hold each frame once.
+    cells : Tensor (cells,), int64
+        The frame in each cell of these rectangles, which are laid end to end; 0 where padded.
+    padded : Tensor (cells, 1), bool
+        Which cells hold no frame.
     places : Tensor (frames,), int64
-        Of each frame of the ragged matrix in these rectangles, which are laid end to end.
+        The cell of each frame.
     """
 
     lengths: Tensor
     groups: list[Group]
+    cells: Tensor
+    padded: Tensor
     places: Tensor
 
 
@@ -94,20 +102,33 @@ def arrange(lengths: Tensor, device: torch.device) -> Layout:
         parts = np.split(order, cuts(length[order], CPU_BUDGET))
     else:
         parts = np.array_split(order, 1 if length.min() == length.max() else min(GPU_GROUPS, len(order)))
-    masks = [np.arange(length[clips].max()) < length[clips, None] for clips in parts]  # (clips, time) each
-    rows = [
-        np.where(valid, start[clips, None] + np.arange(valid.shape[1]), 0)
-        for clips, valid in zip(parts, masks, strict=True)
+    times = [int(length[clips[0]]) for clips in parts]
+    real = [np.arange(time) < length[clips, None] for clips, time in zip(parts, times, strict=True)]
+    cells = [
+        np.where(here, start[clips, None] + np.arange(time), 0).ravel()
+        for here, clips, time in zip(real, parts, times, strict=True)
     ]
-    valid = np.concatenate([mask.ravel() for mask in masks])
-    places = np.empty(length.sum(), dtype=np.int64)
-    places[np.concatenate([frames.ravel() for frames in rows])[valid]] = np.flatnonzero(valid)
-    *frames, places_there, lengths_there = move([*rows, places, length], device)
-    padded = iter(move([mask for mask in masks if not mask.all()], device))
+    filled = np.concatenate([here.ravel() for here in real])
+    rows, places = np.concatenate(cells), np.empty(length.sum(), dtype=np.int64)
+    places[rows[filled]] = np.flatnonzero(filled)
+    rows_there, places_there, lengths_there = move([rows, places, length], device)
+    (padded,) = move([~filled[:, None]], device)
+    masks = iter(move([additive(here) for here in real if not here.all()], device))
     groups = [
-        Group(there, None if mask.all() else next(padded)) for there, mask in zip(frames, masks, strict=True)
+        Group(len(here), time, None if here.all() else next(masks)[:, :time])
+        for here, time in zip(real, times, strict=True)
     ]
-    return Layout(lengths_there, groups, places_there)
+    return Layout(lengths_there, groups, rows_there, padded, places_there)
+
+
+def additive(real: np.ndarray) -> np.ndarray:
+    """What attention adds to its weights, float32: 0 for real frames (clips, time), -inf for others.
+
+    A few columns more, up to a multiple of `ALIGNED`: else a GPU's kernels would copy the mask at each call.
+    """
+    mask = np.full((len(real), -(-real.shape[1] // ALIGNED) * ALIGNED), -np.inf, dtype=np.float32)
+    mask[:, : real.shape[1]][real] = 0
+    return mask
 
 
 def move(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
@@ -131,6 +152,26 @@ def cuts(lengths: np.ndarray, budget: int) -> list[int]:
     return places
 
 
+class Moved(torch.autograd.Function):
+    """Rows (n, ...) in other places (m, ...): between frames and the cells of rectangles, either way.
+
+    Each frame has one cell, so that the gradient too is a mere selection of rows. PyTorch would add it up, and for
+    that sort on a GPU that is to compute the same bytes every time.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, to: Tensor, back: Tensor, padded: Tensor | None) -> Tensor:
+        """`to` (m,): the old row of each new one; `back` (n,): the reverse, where `padded` (n, 1) is false."""
+        ctx.save_for_backward(back, padded)
+        return rows.index_select(0, to)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        back, padded = ctx.saved_tensors
+        rows = grad.index_select(0, back)
+        return rows if padded is None else rows.masked_fill_(padded, 0), None, None, None
+
+
 def in_rectangles(
     function: Callable[[Tensor, Tensor | None], Tensor], values: Tensor, layout: Layout
 ) -> Tensor:
@@ -139,8 +180,7 @@ def in_rectangles(
     Parameters
     ----------
     function : callable
-        Takes (clips, time, ...) and the mask of valid frames (clips, time), None if all are; returns
-        (clips, time, width).
+        Takes (clips, time, ...) and the mask (clips, time) of `Group`; returns (clips, time, width).
     values : Tensor (frames, ...)
     layout : Layout
 
@@ -148,5 +188,10 @@ def in_rectangles(
     -------
     Tensor (frames, width)
     """
-    results = [function(values[group.frames], group.valid).flatten(0, 1) for group in layout.groups]
-    return torch.cat(results).index_select(0, layout.places)
+    cells = Moved.apply(values, layout.cells, layout.places, None)
+    parts = cells.split([group.clips * group.time for group in layout.groups])
+    results = [
+        function(part.unflatten(0, (group.clips, group.time)), group.mask).flatten(0, 1)
+        for part, group in zip(parts, layout.groups, strict=True)
+    ]
+    return Moved.apply(torch.cat(results), layout.places, layout.cells, layout.padded)

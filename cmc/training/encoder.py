@@ -1,15 +1,18 @@
 """The language model inside the text modality: frozen in stage 1, finetuned in stage 2."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cmc.models.sequences import Sequences, in_rectangles, move
+from cmc.models.sequences import Sequences, additive, in_rectangles, move
 from cmc.training.dataset import Ragged, Split, in_order
 
 BATCH = 64
+# kinds whose layers all see the whole transcript, so that they take a mask as PyTorch's attention does
+TAKE_PREPARED_MASKS = ("albert", "bert", "distilbert", "electra", "roberta", "xlm-roberta")
 
 
 def prepare(
@@ -101,21 +104,34 @@ def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:
     """
     assert split.tokens is not None
     tokens = split.tokens.batch(clips)
+    # around all rectangles, so that each weight is rounded once for all
+    device = tokens.values.device
+    bf16 = torch.autocast(device.type, torch.bfloat16) if getattr(bert, "bf16", False) else nullcontext()
     if split.text_length is None:
-        return tokens.replace(in_rectangles(partial(run, bert), tokens.values, tokens.layout))
+        with bf16:
+            return tokens.replace(in_rectangles(partial(run, bert), tokens.values, tokens.layout))
     filled = np.arange(split.text_length) < tokens.lengths.numpy()[:, None]
     ids = tokens.values.new_full(filled.shape, bert.config.pad_token_id)
-    (valid,), (places,) = (move([part], ids.device) for part in (filled, np.flatnonzero(filled)))
+    (mask,), (places,) = (move([part], device) for part in (additive(filled), np.flatnonzero(filled)))
     ids.view(-1)[places] = tokens.values
-    return Sequences.padded(run(bert, ids, valid))
+    with bf16:
+        return Sequences.padded(run(bert, ids, mask[:, : split.text_length]))
 
 
 def run(
-    bert: nn.Module, ids: Tensor, valid: Tensor | None
-) -> Tensor:  # (clips, time) -> (clips, time, hidden)
-    mask = torch.ones_like(ids) if valid is None else valid.long()
-    with torch.autocast(ids.device.type, torch.bfloat16, enabled=getattr(bert, "bf16", False)):
-        return bert(input_ids=ids, attention_mask=mask).last_hidden_state
+    bert: nn.Module, ids: Tensor, mask: Tensor | None
+) -> Tensor:  # (clips, time) and the mask of `Group` -> (clips, time, hidden)
+    return bert(input_ids=ids, attention_mask=prepared(bert, mask)).last_hidden_state
+
+
+def prepared(bert: nn.Module, mask: Tensor | None) -> Tensor | None:
+    """A mask (clips, time) in a form into which transformers does not look, since that waits for a GPU."""
+    if mask is None:
+        return None
+    if bert.config.model_type not in TAKE_PREPARED_MASKS or bert.config._attn_implementation != "sdpa":
+        return (mask == 0).long()
+    dtype = torch.bfloat16 if getattr(bert, "bf16", False) else bert.dtype
+    return mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1).to(dtype)
 
 
 @torch.no_grad()

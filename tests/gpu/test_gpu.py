@@ -146,11 +146,13 @@ def test_the_same_bytes_twice_of_long_clips(tmp_path, device, dim):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
-def test_no_batch_waits_for_the_gpu(features, device, stage):
+@pytest.mark.parametrize("stage", ["pretrain", "finetune", "finetune with its text encoder"])
+def test_no_batch_waits_for_the_gpu(features, bert, device, stage):
     """The host waits at the end of an epoch; more batches make it wait no more often."""
     if device == "cpu":
-        pytest.skip("PyTorch tells of waiting for a GPU alone")
+        pytest.skip(
+            "PyTorch tells of waiting for a GPU alone; tests/training/test_waiting.py is this on the CPU"
+        )
     split = dataset.load(features, "train", device)
     dims = pretrain.Dimensions(split.widths, **MODEL)
     waits = []
@@ -162,8 +164,9 @@ def test_no_batch_waits_for_the_gpu(features, device, stage):
             labels = torch.stack([split.classes("M")] * 3).to(device)
             model = finetune.MultimodalModel(dims).to(device)
             tables = {"train": labels, "valid": labels}
+            own = encoder.prepare([split], bert, trained=True) if "text" in stage else None
             trained = finetune.Finetuning(
-                model, finetune.FinetuneSettings(), split, split, tables, *arguments[2:]
+                model, finetune.FinetuneSettings(), split, split, tables, *arguments[2:], own
             )
         trained.train_epoch(1)  # the first loads libraries
         torch.cuda.set_sync_debug_mode("warn")

@@ -9,23 +9,23 @@ def tensors(clips=2, heads=2, dim=3, time=5):
     return [torch.randn(clips, heads, dim, time, dtype=torch.double, requires_grad=True) for _ in range(3)]
 
 
-VALID = torch.tensor([[True] * 5, [True, True, True, False, False]])
+MASK = torch.tensor([[0.0] * 5, [0.0, 0.0, 0.0, -torch.inf, -torch.inf]])
 
 
-@pytest.mark.parametrize("valid", [None, VALID])
-def test_it_is_softmax_attention(valid):
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_it_is_softmax_attention(mask):
     q, k, v = tensors()
-    mask = None if valid is None else valid[:, None, None, :]
-    expected = F.scaled_dot_product_attention(q.mT, k.mT, v.mT, attn_mask=mask).mT
-    torch.testing.assert_close(CPUAttention.apply(q, k, v, valid, 0.0), expected)
+    added = None if mask is None else mask[:, None, None, :].double()
+    expected = F.scaled_dot_product_attention(q.mT, k.mT, v.mT, attn_mask=added).mT
+    torch.testing.assert_close(CPUAttention.apply(q, k, v, mask, 0.0), expected)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-@pytest.mark.parametrize("valid", [None, VALID])
-def test_gradients_are_those_of_the_output(valid, dropout):
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_gradients_are_those_of_the_output(mask, dropout):
     def same_dropout(q, k, v):
         torch.manual_seed(3)
-        return CPUAttention.apply(q, k, v, valid, dropout)
+        return CPUAttention.apply(q, k, v, mask, dropout)
 
     assert torch.autograd.gradcheck(same_dropout, tensors())
 

@@ -41,11 +41,11 @@ def test_padding_that_counts_changes_predictions():
 def test_groups_hold_each_frame_once():
     lengths = torch.tensor([3, 50, 7, 7, 1, 20, 33, 2, 9])
     layout = arrange(lengths, torch.device("cpu"))
-    rows = [g.frames[g.valid] if g.valid is not None else g.frames.flatten() for g in layout.groups]
     every = list(range(int(lengths.sum())))
-    assert sorted(torch.cat(rows).tolist()) == every
-    ends = torch.cat([g.frames.flatten() for g in layout.groups])
-    assert ends[layout.places].tolist() == every
+    assert sorted(layout.cells[~layout.padded[:, 0]].tolist()) == every
+    assert layout.cells[layout.places].tolist() == every
+    masks = [torch.zeros(g.clips, g.time) if g.mask is None else g.mask for g in layout.groups]
+    assert torch.equal(torch.cat([m.flatten() for m in masks]).isinf(), layout.padded[:, 0])
 
 
 def test_order_of_clips_does_not_matter():
