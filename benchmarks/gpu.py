@@ -9,7 +9,6 @@ only time counts. torch computes as in the workflow's jobs, so that equal runs g
 
 import argparse
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from cmc import LABELS
 from cmc.labels import Scheme
 from cmc.models import sequences
 from cmc.models.cmc import Dimensions, MultimodalModel
-from cmc.training import dataset
+from cmc.training import dataset, determinism
 from cmc.training.dataset import Ragged, Split
 from cmc.training.finetune import FinetuneSettings, Finetuning
 from cmc.training.pretrain import Pretraining, PretrainSettings
@@ -302,7 +301,7 @@ CHOICES: dict[str, Callable[[], Any]] = {
     "1 rectangle a batch": lambda: as_it_was(sequences, "GPU_GROUPS", 1),
     "4 rectangles": lambda: as_it_was(sequences, "GPU_GROUPS", 4),
     "8 rectangles": lambda: as_it_was(sequences, "GPU_GROUPS", 8),
-    "new memory not filled": lambda: as_it_was(torch.utils.deterministic, "fill_uninitialized_memory", False),
+    "new memory filled": lambda: as_it_was(torch.utils.deterministic, "fill_uninitialized_memory", True),
     "sums in any order": any_order,
 }
 
@@ -334,6 +333,7 @@ def data_set(name: str, size: Size, device: str, tiny: bool) -> None:
 
 def beside_others(place: int, jobs: int, device: str, tiny: bool, barrier, times) -> None:
     """One of several runs on one GPU: an epoch of stage 1 and of stage 2, started together with the others'."""
+    determinism.same_bytes()
     torch.set_num_threads(1)
     bench = Bench(TINY if tiny else SIZES["CH-SIMS"], device, tiny)
     stages = [bench.pretraining(), bench.finetuning(bf16=on_gpu(device))]
@@ -369,8 +369,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--beside", type=int, nargs="*", default=[1, 2, 4], help="runs on one GPU at a time")
     args = parser.parse_args()
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    torch.use_deterministic_algorithms(True)
+    determinism.same_bytes()
     torch.set_num_threads(1)
     tiny = not on_gpu(args.device)
     name = torch.cuda.get_device_name() if on_gpu(args.device) else "CPU, tiny sizes: not a measurement"

@@ -201,12 +201,7 @@ class Pretraining:
         labels = self.labels["train"][:, places]  # (modalities, batch, classes)
         hard = pseudo_labels.hard(labels)
         logits, h = self.forward(self.models, batch)
-        terms = torch.stack(
-            [
-                F.cross_entropy(one, target, self.class_weights)
-                for one, target in zip(logits, hard, strict=True)
-            ]
-        )
+        terms = self.cross_entropies(logits, hard)
         contrastive = supervised_contrastive(
             h.flatten(0, 1), self.scheme.groups(hard).flatten(), self.settings.temperature
         )
@@ -232,6 +227,11 @@ class Pretraining:
         logits, h = zip(*outputs, strict=True)
         return torch.stack(logits), torch.stack(h)
 
+    def cross_entropies(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of logits (modalities, clips, classes) and labels (modalities, clips): (modalities,)."""
+        pairs = zip(logits, labels, strict=True)
+        return torch.stack([F.cross_entropy(one, target, self.class_weights) for one, target in pairs])
+
     @torch.no_grad()
     def predict(self, models: nn.ModuleDict, split: Split) -> Tensor:
         """Logits (modalities, clips, classes) of a whole split, in evaluation mode."""
@@ -246,10 +246,7 @@ class Pretraining:
         labels = self.labels["valid"]
         hard = pseudo_labels.hard(labels)
         logits = self.predict(self.ema, self.valid)
-        losses = [
-            float(F.cross_entropy(one, target, self.class_weights))
-            for one, target in zip(logits, hard, strict=True)
-        ]
+        losses = self.cross_entropies(logits, hard).tolist()
         if self.settings.labels == "pseudo":
             momentum = labels.new_tensor(self.momenta(epoch, self.settings.label_momentum))[:, None, None]
             self.labels["valid"] = pseudo_labels.update(

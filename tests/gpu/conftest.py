@@ -10,6 +10,8 @@ import os
 import pytest
 import torch
 
+from cmc.training import determinism
+
 
 @pytest.fixture(scope="session")
 def device():
@@ -22,8 +24,9 @@ def device():
 
 @pytest.fixture(autouse=True)
 def as_in_a_job(monkeypatch):
-    """What workflow/scripts/job.py sets; cuBLAS reads the variable once, at the first product of the process."""
+    """cuBLAS reads the variable that this sets once, at the first product of the process."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    determinism.same_bytes()
     yield
     torch.use_deterministic_algorithms(False)

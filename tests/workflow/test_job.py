@@ -48,6 +48,7 @@ def job(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     yield module
     torch.use_deterministic_algorithms(False)
 
@@ -57,6 +58,7 @@ def test_the_same_numbers_every_time(job):
     job.device("cpu")
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
     assert job.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 

@@ -40,13 +40,12 @@ def stop(to_file: logging.Handler, name: str, kind: type, error: BaseException, 
 
 def device(setting: str) -> str:
     """The device of a setting, with `auto` decided, and torch told to compute the same numbers every time."""
-    # cuBLAS reads it at its first product; without it PyTorch refuses to multiply matrices under what follows
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
+    from cmc.training import determinism
+
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    # not as warnings only: then the fused attention of a GPU would add up its gradients in any order
-    torch.use_deterministic_algorithms(True)
+    determinism.same_bytes()
     if setting in ("auto", "cuda") and (count := torch.cuda.device_count()) > 1:  # starts no GPU yet
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
         os.environ["CUDA_VISIBLE_DEVICES"] = least_used(visible.split(","))
