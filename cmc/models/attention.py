@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cmc.models.sequences import Layout, in_rectangles
+from cmc.models.sequences import Layout, in_rectangles, spread
 
 RANDOM_STEPS = 1 << 16  # dropout rates are multiples of 1 / RANDOM_STEPS: four decisions from 64 random bits
 
@@ -38,7 +38,7 @@ class Attention(nn.Module):
             q, k, v = parts.permute(2, 0, 3, 4, 1).contiguous()  # each (clips, heads, dim / heads, time)
             return CPUAttention.apply(q, k, v, mask, dropout).permute(0, 3, 1, 2).reshape(clips, time, -1)
         q, k, v = parts.permute(2, 0, 3, 1, 4)  # each (clips, heads, time, dim / heads)
-        seen = None if mask is None else mask[:, None, None, :].to(q.dtype)
+        seen = None if mask is None else spread(mask, self.heads, time, q.dtype)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
         return attended.transpose(1, 2).reshape(clips, time, -1)
 
@@ -52,11 +52,11 @@ class CPUAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-        """(clips, heads, d, time) each, mask (clips, time) -> (clips, heads, d, time)."""
+        """(clips, heads, d, time) each, mask of `Group` -> (clips, heads, d, time)."""
         scale = q.shape[2] ** -0.5
         scores = (q * scale).mT @ k  # (clips, heads, time, time)
         if mask is not None:
-            scores.add_(mask[:, None, None, :])
+            scores.add_(mask[:, None, None, : scores.shape[-1]])
         weights = torch.softmax(scores, dim=-1)
         steps = round(dropout * RANDOM_STEPS)
         if steps:

@@ -15,7 +15,9 @@ from torch import Tensor
 # clips x time^2 of a rectangle. On a CPU this many attention weights, times the heads, still fit its cache.
 CPU_BUDGET = 1 << 16
 GPU_GROUPS = 2  # rectangles of a batch on a GPU, where few large calls are cheaper
-ALIGNED = 8  # of which a GPU's attention wants the rows of a mask to be a multiple
+ALIGNED = (
+    8  # numbers, of which the distance between a mask's rows is a multiple, as a GPU's attention wants it
+)
 
 
 class Group(NamedTuple):
@@ -23,7 +25,7 @@ class Group(NamedTuple):
 
     clips: int
     time: int  # frames of its longest clip
-    mask: Tensor | None  # (clips, time): 0, or -inf where padded; None if nothing is padded
+    mask: Tensor | None  # see `additive`; None if nothing is padded
 
 
 @dataclass(frozen=True)
@@ -115,20 +117,29 @@ def arrange(lengths: Tensor, device: torch.device) -> Layout:
     (padded,) = move([~filled[:, None]], device)
     masks = iter(move([additive(here) for here in real if not here.all()], device))
     groups = [
-        Group(len(here), time, None if here.all() else next(masks)[:, :time])
+        Group(len(here), time, None if here.all() else next(masks))
         for here, time in zip(real, times, strict=True)
     ]
     return Layout(lengths_there, groups, rows_there, padded, places_there)
 
 
 def additive(real: np.ndarray) -> np.ndarray:
-    """What attention adds to its weights, float32: 0 for real frames (clips, time), -inf for others.
+    """What attention adds to its weights: 0 for real frames (clips, time), -inf for others; float32.
 
-    A few columns more, up to a multiple of `ALIGNED`: else a GPU's kernels would copy the mask at each call.
+    It has some columns more than there are times, up to a multiple of `ALIGNED`.
     """
     mask = np.full((len(real), -(-real.shape[1] // ALIGNED) * ALIGNED), -np.inf, dtype=np.float32)
     mask[:, : real.shape[1]][real] = 0
     return mask
+
+
+def spread(mask: Tensor, heads: int, time: int, dtype: torch.dtype) -> Tensor:
+    """A mask of `additive` as PyTorch's attention takes it, (clips, heads, time, time).
+
+    A view, the same for each head and each frame that attends. Its rows stay multiples of `ALIGNED` apart, else a
+    GPU's kernels would copy it at each call.
+    """
+    return mask.to(dtype)[:, None, None, :time].expand(-1, heads, time, -1)
 
 
 def move(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
@@ -180,7 +191,7 @@ def in_rectangles(
     Parameters
     ----------
     function : callable
-        Takes (clips, time, ...) and the mask (clips, time) of `Group`; returns (clips, time, width).
+        Takes (clips, time, ...) and the mask of `Group`; returns (clips, time, width).
     values : Tensor (frames, ...)
     layout : Layout
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cmc.models.sequences import Sequences, additive, in_rectangles, move
+from cmc.models.sequences import Sequences, additive, in_rectangles, move, spread
 from cmc.training.dataset import Ragged, Split, in_order
 
 BATCH = 64
@@ -115,23 +115,22 @@ def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:
     (mask,), (places,) = (move([part], device) for part in (additive(filled), np.flatnonzero(filled)))
     ids.view(-1)[places] = tokens.values
     with bf16:
-        return Sequences.padded(run(bert, ids, mask[:, : split.text_length]))
+        return Sequences.padded(run(bert, ids, mask))
 
 
 def run(
     bert: nn.Module, ids: Tensor, mask: Tensor | None
 ) -> Tensor:  # (clips, time) and the mask of `Group` -> (clips, time, hidden)
-    return bert(input_ids=ids, attention_mask=prepared(bert, mask)).last_hidden_state
+    seen = None if mask is None else prepared(bert, mask, ids.shape[1])
+    return bert(input_ids=ids, attention_mask=seen).last_hidden_state
 
 
-def prepared(bert: nn.Module, mask: Tensor | None) -> Tensor | None:
-    """A mask (clips, time) in a form into which transformers does not look, since that waits for a GPU."""
-    if mask is None:
-        return None
+def prepared(bert: nn.Module, mask: Tensor, time: int) -> Tensor:
+    """A mask in a form into which transformers does not look, since that waits for a GPU."""
     if bert.config.model_type not in TAKE_PREPARED_MASKS or bert.config._attn_implementation != "sdpa":
-        return (mask == 0).long()
+        return (mask[:, :time] == 0).long()
     dtype = torch.bfloat16 if getattr(bert, "bf16", False) else bert.dtype
-    return mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1).to(dtype)
+    return spread(mask, bert.config.num_attention_heads, time, dtype)
 
 
 @torch.no_grad()

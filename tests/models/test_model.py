@@ -4,7 +4,7 @@ import torch
 
 from cmc import MODALITIES
 from cmc.models.cmc import Dimensions, MultimodalModel, UnimodalModel
-from cmc.models.sequences import Sequences, arrange
+from cmc.models.sequences import Sequences, additive, arrange, spread
 from cmc.training import pseudo_labels
 from cmc.training.losses import balanced, supervised_contrastive
 
@@ -44,8 +44,19 @@ def test_groups_hold_each_frame_once():
     every = list(range(int(lengths.sum())))
     assert sorted(layout.cells[~layout.padded[:, 0]].tolist()) == every
     assert layout.cells[layout.places].tolist() == every
-    masks = [torch.zeros(g.clips, g.time) if g.mask is None else g.mask for g in layout.groups]
+    masks = [torch.zeros(g.clips, g.time) if g.mask is None else g.mask[:, : g.time] for g in layout.groups]
     assert torch.equal(torch.cat([m.flatten() for m in masks]).isinf(), layout.padded[:, 0])
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masks_need_no_copy_to_be_aligned(heads, dtype):
+    """What PyTorch asks of a mask: every stride but the last is a multiple of 8."""
+    real = np.arange(13) < np.array([13, 4, 1])[:, None]
+    mask = spread(torch.from_numpy(additive(real)), heads, 13, dtype)
+    assert mask.shape == (3, heads, 13, 13)
+    assert not any(stride % 8 for stride in mask.stride()[:-1]) and mask.stride(-1) == 1
+    assert torch.equal(mask[:, -1, -1] == 0, torch.from_numpy(real))
 
 
 def test_order_of_clips_does_not_matter():
