@@ -122,7 +122,7 @@ class Encoder(nn.Module):
 def clip_mean(frames: Tensor, lengths: Tensor) -> Tensor:
     """Mean over each clip's frames: (frames, dim), (batch,) -> (batch, dim)."""
     # unsafe: the lengths are checked where a batch is made, and a check here would wait for the GPU
-    return torch.segment_reduce(frames, "mean", lengths=lengths.to(frames.device), axis=0, unsafe=True)
+    return torch.segment_reduce(frames, "mean", lengths=lengths, axis=0, unsafe=True)
 
 
 class Classifier(nn.Module):

@@ -135,13 +135,13 @@ class BaselineTraining(Joint):
         self.mode(training=True)
         self.optimizer.zero_grad(set_to_none=True)
         for number, clips in enumerate(batches, start=1):
-            outputs, extra = self.model.outputs(encoder.inputs(self.bert, self.train, clips), clips)
-            (places,) = move([clips], outputs.device)
+            (places,) = move([clips], self.targets["train"].device)
+            outputs, extra = self.model.outputs(encoder.inputs(self.bert, self.train, clips), places)
             task = self.task_loss(outputs, self.targets["train"][places])
             terms = torch.stack([task, *(extra[name] for name in self.model.extra_losses)])
             terms.sum().backward()
             losses.add(terms, clips)
-            self.model.after_batch(epoch, clips)
+            self.model.after_batch(epoch, places)
             if number % self.settings.accumulate == 0 or number == len(batches):
                 self.step()
         means = losses.means(self.train.clips["clip_id"].to_numpy(), self.optimizer)
@@ -173,7 +173,8 @@ class BaselineTraining(Joint):
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
-        self.model.memory = state["memory"]
+        device = self.targets["train"].device
+        self.model.memory = {name: tensor.to(device) for name, tensor in state["memory"].items()}
         if self.plateau is not None:
             self.plateau.load_state_dict(state["plateau"])
 

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from contextlib import contextmanager
 from functools import partial
 
 import golden_runs
@@ -188,20 +189,25 @@ class KilledError(Exception):
     """Stands for whatever ends a run."""
 
 
-def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, features, bert, device, monkeypatch):
-    whole = both_stages(features, tmp_path / "whole", device, text_encoder=bert)
+@contextmanager
+def killed_after_an_epoch(monkeypatch):
     save = loop.save_state
 
     def save_and_die(*arguments):
         save(*arguments)
         raise KilledError
 
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(loop, "SAVE_SECONDS", 0.0)
+        patch.setattr(loop, "save_state", save_and_die)
+        yield
+
+
+def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, features, bert, device, monkeypatch):
+    whole = both_stages(features, tmp_path / "whole", device, text_encoder=bert)
     for _stage in whole:
-        with monkeypatch.context() as patch:
-            patch.setattr(loop, "SAVE_SECONDS", 0.0)
-            patch.setattr(loop, "save_state", save_and_die)
-            with pytest.raises(KilledError):
-                both_stages(features, tmp_path / "cut", device, text_encoder=bert)
+        with killed_after_an_epoch(monkeypatch):
+            both_stages(features, tmp_path / "cut", device, text_encoder=bert)
         cut = both_stages(features, tmp_path / "cut", device, text_encoder=bert)
         # the second time the first stage is there already, and the second is cut off
         monkeypatch.setattr(pretrain, "run", lambda *_, **__: None)
@@ -236,12 +242,18 @@ def test_every_kind_of_text_encoder_is_finetuned(tmp_path, features, device, kin
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_baseline_is_trained_to_the_same_bytes_twice(tmp_path, features, device, architecture):
+def test_every_baseline_is_trained_to_the_same_bytes_twice(
+    tmp_path, features, device, architecture, monkeypatch
+):
+    """The second time it is cut off after an epoch and resumed."""
     paths = [tmp_path / f"{name}.safetensors" for name in "ab"]
-    settings = {"epochs": 2, "batch": 8, "objective": "regression"}
-    for path in paths:
-        baseline.run(features, path, architecture=architecture, model={}, settings=settings, has0=HAS0, seed=1,
-                     device=device)  # fmt: skip
+    settings = {"epochs": 3, "batch": 8, "objective": "regression"}
+    train = partial(baseline.run, features, architecture=architecture, model={}, settings=settings, has0=HAS0,
+                    seed=1, device=device)  # fmt: skip
+    train(paths[0])
+    with killed_after_an_epoch(monkeypatch):
+        train(paths[1])
+    train(paths[1])
     assert contents(paths[:1]) == contents(paths[1:])
 
 

@@ -205,7 +205,7 @@ def test_self_mm():
         values, lengths = arrays[f"x_{name}"], arrays[f"{name}_lengths"]
         inputs[name] = Sequences.ragged(values[torch.arange(values.shape[1]) < lengths[:, None]], lengths)
     model.begin(torch.zeros(len(values), dtype=torch.float64))
-    scores, _ = model.outputs(inputs, np.arange(len(values)))
+    scores, _ = model.outputs(inputs, torch.arange(len(values)))
     close(scores, arrays["output_M"])
     close(model(inputs), arrays["output_M"])
     for space in self_mm.SPACES:
@@ -223,7 +223,7 @@ def test_labels_of_self_mm():
     changed = 0
     for step in steps:
         own = {key.split("/")[1]: value for key, value in arrays.items() if key.startswith(f"step{step}/")}
-        clips = own["clips"].numpy()
+        clips = own["clips"]
         losses = [(own["y_M"][:, 0] - labels[clips]).abs().mean()]
         losses += [model.unimodal_loss(name, own[f"y_{name[0].upper()}"], clips) for name in MODALITIES]
         close(sum(losses), own["loss"])
@@ -240,8 +240,8 @@ def test_labels_of_self_mm_stay_where_one_side_has_no_clip():
     labels = torch.tensor([0.4, 0.0, 0.8], dtype=torch.float64)
     model.begin(labels)
     for epoch in (1, 2):
-        model.outputs(ragged(clips(LENGTHS)), np.arange(3))
-        model.after_batch(epoch, np.arange(3))
+        model.outputs(ragged(clips(LENGTHS)), torch.arange(3))
+        model.after_batch(epoch, torch.arange(3))
     for space in self_mm.SPACES:
         close(model.memory[f"labels_{space}"], labels)
 
@@ -335,7 +335,7 @@ def test_a_prediction_does_not_depend_on_the_batch(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_every_parameter_gets_a_gradient(name, adversarial):
     model = small(name, {"adversarial": True} if name == "misa" and adversarial else {}).train()
-    places, scores = np.arange(3), torch.tensor([-0.4, 0.2, 1.0], dtype=torch.float64)
+    places, scores = torch.arange(3), torch.tensor([-0.4, 0.2, 1.0], dtype=torch.float64)
     model.begin(scores)
     for space in MODALITIES if name == "self_mm" else ():  # only clips whose labels differ count
         model.memory[f"labels_{space}"] += 0.5
@@ -382,5 +382,5 @@ def test_the_documented_example_of_ones_own():
     names = {"__name__": "mine"}
     exec(re.search(r"```python\n(.*?)```", text, re.S)[1], names)
     model = names["Model"](WIDTH, 4, names["Settings"](hidden=5)).double()
-    logits, extra = model.outputs(ragged(clips(LENGTHS)), np.arange(3))
+    logits, extra = model.outputs(ragged(clips(LENGTHS)), torch.arange(3))
     assert logits.shape == (3, 4) and not extra

@@ -10,8 +10,9 @@ from tiny_models import text_encoder
 
 from cmc import hub
 from cmc.labels import Scheme
-from cmc.models import cmc
+from cmc.models import baselines, cmc
 from cmc.training import dataset, encoder, loop
+from cmc.training.baseline import BaselineSettings, BaselineTraining
 from cmc.training.finetune import FinetuneSettings, Finetuning
 from cmc.training.pretrain import Pretraining, PretrainSettings
 
@@ -72,6 +73,21 @@ def test_no_batch_waits(tmp_path, on_meta, kind, filled_up):
         else:
             with pytest.raises(EpochOverError):
                 stage.validate(1)
+
+
+@pytest.mark.parametrize("architecture", baselines.ARCHITECTURES)
+def test_no_batch_of_a_baseline_waits(on_meta, architecture):
+    model = baselines.build(architecture, on_meta.widths, 1, {}).to("meta")
+    stage = BaselineTraining(
+        model,
+        BaselineSettings(objective="regression"),
+        on_meta,
+        on_meta,
+        SCHEME,
+        lambda epoch: dataset.shuffled(len(on_meta), 8, 1, epoch),
+    )
+    with pytest.raises(EpochOverError):
+        stage.train_epoch(2)  # from then on Self-MM makes labels
 
 
 @pytest.mark.parametrize("kind", encoder.TAKE_PREPARED_MASKS)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -130,7 +129,7 @@ class Model(Baseline):
     def vectors(self, inputs: Mapping[str, Sequences]) -> Vectors:
         """See `Vectors`."""
         text = inputs["text"]
-        found = {"text": clip_mean(text.values, text.lengths)}
+        found = {"text": clip_mean(text.values, text.layout.lengths)}
         for name, network in self.recurrent.items():
             found[name] = network(
                 cut(inputs[name], text.lengths) if self.settings.text_lengths else inputs[name]
@@ -151,7 +150,7 @@ class Model(Baseline):
     def forward(self, inputs: Mapping[str, Sequences]) -> Tensor:  # -> (batch, outputs)
         return self.read(self.vectors(inputs))
 
-    def outputs(self, inputs: Mapping[str, Sequences], clips: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+    def outputs(self, inputs: Mapping[str, Sequences], clips: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         found, own = self.vectors(inputs), self.settings
         similarity = self.domain_loss(found.shared) if own.adversarial else moments_loss(found.shared)
         return self.read(found), {

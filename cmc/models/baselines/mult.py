@@ -133,7 +133,7 @@ class Model(Baseline):
         if name == "text":
             rows = self.text_dropout(rows)
         project = self.project[name]
-        lengths = x.lengths.to(rows.device)
+        lengths = x.layout.lengths
         if isinstance(project, nn.Identity):
             return rows, lengths
         (kernel,) = project.kernel_size

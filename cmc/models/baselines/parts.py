@@ -6,20 +6,39 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from cmc.models.cmc import clip_mean
-from cmc.models.sequences import Sequences
+from cmc.models.sequences import Moved, Sequences, move
 
 
 def rectangle(x: Sequences) -> Tensor:
     """The clips (batch, longest, width), filled up with zeros."""
-    return torch.nn.utils.rnn.pad_sequence(list(x.values.split(x.lengths.tolist())), batch_first=True)
+    lengths, times, starts = spans(x)
+    real = times < lengths[:, None]
+    rows = np.where(real, starts[:, None] + times, 0)
+    rows_there, places = move([rows, np.flatnonzero(real)], x.values.device)
+    (padded,) = move([~real], x.values.device)
+    frames = Moved.apply(x.values, rows_there.flatten(), places, None).view(*rows.shape, -1)
+    return frames.masked_fill(padded[..., None], 0)
 
 
 def packed(x: Sequences) -> PackedSequence:
     """The clips as recurrent networks take them, each as long as it is."""
-    return pack_padded_sequence(rectangle(x), x.lengths, batch_first=True, enforce_sorted=False)
+    lengths, times, starts = spans(x)
+    order = np.argsort(-lengths, kind="stable")
+    real = times[:, None] < lengths[order]  # (longest, batch): frames of one time are neighbours
+    rows = (starts[order] + times[:, None])[real]
+    rows, back, order, place = move([rows, np.argsort(rows), order, np.argsort(order)], x.values.device)
+    return PackedSequence(
+        Moved.apply(x.values, rows, back, None), torch.from_numpy(real.sum(axis=1)), order, place
+    )
+
+
+def spans(x: Sequences) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lengths of the clips (batch,), the times of the longest (longest,), and where each clip starts (batch,)."""
+    lengths = x.lengths.numpy()
+    return lengths, np.arange(lengths.max()), np.cumsum(lengths) - lengths
 
 
 class Baseline(nn.Module):
@@ -46,12 +65,12 @@ class Baseline(nn.Module):
     def begin(self, labels: Tensor) -> None:
         """Before training: classes or scores (clips,) of all training clips."""
 
-    def outputs(self, inputs: Mapping[str, Sequences], clips: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
-        """What `forward` gives, and the losses of `extra_losses`, weighted; `clips` (batch,) are places among the
-        training clips."""
+    def outputs(self, inputs: Mapping[str, Sequences], clips: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What `forward` gives, and the losses of `extra_losses`, weighted; `clips` (batch,), int64, are places
+        among the training clips."""
         return self(inputs), {}
 
-    def after_batch(self, epoch: int, clips: np.ndarray) -> None:
+    def after_batch(self, epoch: int, clips: Tensor) -> None:
         """After a batch's backward pass; epochs count from 1."""
 
     def groups(self) -> list[dict]:
@@ -71,7 +90,7 @@ class SubNet(nn.Module):
         self.linear3 = nn.Linear(hidden, hidden)
 
     def forward(self, x: Sequences) -> Tensor:  # ragged (frames, width) -> (batch, hidden)
-        h = self.dropout(self.norm(clip_mean(x.values, x.lengths)))
+        h = self.dropout(self.norm(clip_mean(x.values, x.layout.lengths)))
         for layer in (self.linear1, self.linear2, self.linear3):
             h = F.relu(layer(h))
         return h

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -89,31 +88,31 @@ class Model(Baseline):
             self.memory[f"features_{space}"] = labels.new_zeros(len(labels), width)
             self.memory[f"centres_{space}"] = labels.new_zeros(2, width)
 
-    def outputs(self, inputs: Mapping[str, Sequences], clips: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+    def outputs(self, inputs: Mapping[str, Sequences], clips: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         vectors = self.vectors(inputs)
         features = {space: self.heads[space].feature(vectors[space]) for space in SPACES}
         scores = {space: self.heads[space].answer(features[space]) for space in SPACES}
         self.seen = {space: feature.detach() for space, feature in features.items()}
         return scores[FUSION], {name: self.unimodal_loss(name, scores[name], clips) for name in MODALITIES}
 
-    def unimodal_loss(self, name: str, scores: Tensor, clips: np.ndarray) -> Tensor:
+    def unimodal_loss(self, name: str, scores: Tensor, clips: Tensor) -> Tensor:
         """Mean absolute error; clips count by how far the modality's label is from the multimodal one."""
         own, multimodal = (self.memory[f"labels_{space}"][clips] for space in (name, FUSION))
         weights = torch.tanh((own - multimodal).abs())
         return (weights * (scores[:, 0] - own).abs()).mean()
 
     @torch.no_grad()
-    def after_batch(self, epoch: int, clips: np.ndarray) -> None:
+    def after_batch(self, epoch: int, clips: Tensor) -> None:
         """From the second epoch on, new labels of the modalities; then new centres."""
         if epoch > 1:
             self.generate(epoch, clips)
         for space in SPACES:
             labels, features = (self.memory[f"{kind}_{space}"] for kind in ("labels", "features"))
             features[clips] = self.seen[space]
-            sides = [features[labels > 0], features[labels < 0]]
-            self.memory[f"centres_{space}"] = torch.stack([side.mean(dim=0) for side in sides])
+            sides = torch.stack([labels > 0, labels < 0]).to(features.dtype)
+            self.memory[f"centres_{space}"] = sides @ features / sides.sum(dim=1, keepdim=True)
 
-    def generate(self, epoch: int, clips: np.ndarray) -> None:
+    def generate(self, epoch: int, clips: Tensor) -> None:
         """Move the labels of a batch's clips to where their features lie between the centres, by less each epoch.
 
         Without a clip on one side there is no centre; labels then stay as they are.
@@ -146,5 +145,5 @@ class Model(Baseline):
 
 def first(x: Sequences) -> Tensor:
     """The first token of each transcript (batch, width): BERT's CLS."""
-    starts = x.lengths.cumsum(0) - x.lengths
-    return x.values[starts.to(x.values.device)]
+    lengths = x.layout.lengths
+    return x.values[lengths.cumsum(0) - lengths]
