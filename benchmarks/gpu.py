@@ -9,7 +9,9 @@ only time counts. torch computes as in the workflow's jobs, so that equal runs g
 
 import argparse
 import dataclasses
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -118,7 +120,6 @@ class Bench:
         self.train, self.valid = (split_of(size, name, vocabulary, device) for name in ("train", "valid"))
         self.dims = Dimensions(features=self.train.widths, layers=1 if tiny else 5)
         self.batches = dataset.shuffled(len(self.train), size.batch, 1, 1)
-        self.bert: Any = language_model(device, tiny)
 
     def pretraining(self) -> Pretraining:
         return Pretraining(
@@ -126,14 +127,15 @@ class Bench:
         )
 
     def finetuning(self, bf16: bool) -> Finetuning:
-        self.bert.bf16 = bf16
+        bert: Any = language_model(self.device, self.tiny)
+        bert.bf16 = bf16
         labels = {
             name: torch.stack([split.classes("M")] * 3).to(self.device)
             for name, split in (("train", self.train), ("valid", self.valid))
         }
         model = MultimodalModel(self.dims).to(self.device)
         return Finetuning(
-            model, FinetuneSettings(), self.train, self.valid, labels, SCHEME, lambda epoch: [], self.bert
+            model, FinetuneSettings(), self.train, self.valid, labels, SCHEME, lambda epoch: [], bert
         )
 
     def cost(self, make: Callable[[], Any], timed: int | None = None, validate: bool = True) -> Cost:
@@ -196,6 +198,8 @@ def kernels(function: Callable[[], object]) -> tuple[int, float]:
         for event in found.events() or []
         if event.device_type == DeviceType.CUDA and not event.name.startswith(LAUNCHED_BY_NAMES)
     ]
+    if torch.cuda.is_available() and not events:
+        raise RuntimeError("the profiler saw nothing of the GPU")
     launched = [event for event in events if not event.name.startswith(("Memcpy", "Memset"))]
     return len(launched), sum(event.time_range.elapsed_us() for event in events) / 1e6
 
@@ -289,12 +293,15 @@ def as_it_was(module: Any, name: str, value: object) -> Iterator[None]:
 
 @contextmanager
 def any_order() -> Iterator[None]:
-    """Sums in any order: the cost of equal bytes."""
+    """Sums in any order: the cost of equal bytes. Without another attention, which PyTorch would then choose."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
     torch.use_deterministic_algorithms(False)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(True)
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 CHOICES: dict[str, Callable[[], Any]] = {
@@ -304,6 +311,20 @@ CHOICES: dict[str, Callable[[], Any]] = {
     "new memory filled": lambda: as_it_was(torch.utils.deterministic, "fill_uninitialized_memory", True),
     "sums in any order": any_order,
 }
+
+
+FAILED: list[str] = []
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """A measurement that fails is told of, and the others go on."""
+    try:
+        yield
+    except Exception as error:
+        FAILED.append(what)
+        print(f"{what} failed: {type(error).__name__}: {error}", flush=True)
+        traceback.print_exc()
 
 
 def data_set(name: str, size: Size, device: str, tiny: bool) -> None:
@@ -316,22 +337,24 @@ def data_set(name: str, size: Size, device: str, tiny: bool) -> None:
     what = f"{len(bench.train)} + {len(bench.valid)} clips, {len(bench.batches)} batches"
     table(f"{name}: {what}" + (f", from {size.timed} batches" if size.timed else ""))
     for stage, make in stages.items():
-        show(stage, bench.cost(make, size.timed), len(bench.batches))
+        with told(stage):
+            show(stage, bench.cost(make, size.timed), len(bench.batches))
     if name == "MOSEI":
         return
     table("Choices, from 10 batches")
     for choice, settings in CHOICES.items():
         for stage in ("stage 1", "stage 2, bf16"):
-            with settings():
+            with told(f"{stage}, {choice}"), settings():
                 cost = bench.cost(stages[stage], 10, validate=False)
-            show(f"{stage}, {choice}", cost, len(bench.batches))
-    published = Published(bench)
+                show(f"{stage}, {choice}", cost, len(bench.batches))
     print("\nA batch as the published code computes it, as far as described (a lower bound)")
-    for number in (1, 2):
-        print(f"stage {number}: {published.milliseconds(number):.1f} ms", flush=True)
+    with told("published"):
+        published = Published(bench)
+        for number in (1, 2):
+            print(f"stage {number}: {published.milliseconds(number):.1f} ms", flush=True)
 
 
-def beside_others(place: int, jobs: int, device: str, tiny: bool, barrier, times) -> None:
+def beside_others(place: int, jobs: int, device: str, tiny: bool, before: float, barrier, times) -> None:
     """One of several runs on one GPU: an epoch of stage 1 and of stage 2, started together with the others'."""
     determinism.same_bytes()
     torch.set_num_threads(1)
@@ -345,15 +368,25 @@ def beside_others(place: int, jobs: int, device: str, tiny: bool, barrier, times
         times[2 * place + number] = seconds(lambda stage=stage: stage.train_epoch(2), device)
     barrier.wait()
     if place == 0 and on_gpu(device):
-        free, whole = torch.cuda.mem_get_info()
-        print(f"{jobs} runs take {(whole - free) / 2**30:.1f} GB of the GPU's memory", flush=True)
+        print(f"{jobs} runs take {used(device) - before:.1f} GB of the GPU's memory", flush=True)
     barrier.wait()
 
 
+def used(device: str) -> float:
+    """GB of a GPU's memory that any process has."""
+    if not on_gpu(device):
+        return float("nan")
+    free, whole = torch.cuda.mem_get_info()
+    return (whole - free) / 2**30
+
+
 def side_by_side(jobs: int, device: str, tiny: bool) -> None:
+    forget(device)
     context = torch.multiprocessing.get_context("spawn")
     barrier, times = context.Barrier(jobs), context.Array("d", 2 * jobs)
-    torch.multiprocessing.spawn(beside_others, (jobs, device, tiny, barrier, times), nprocs=jobs)
+    torch.multiprocessing.spawn(
+        beside_others, (jobs, device, tiny, used(device), barrier, times), nprocs=jobs
+    )
     first, second = (max(times[number::2]) for number in (0, 1))
     print(
         f"{jobs} side by side: stage 1 {first:.2f} s, stage 2 in bf16 {second:.2f} s an epoch; "
@@ -378,7 +411,10 @@ def main() -> None:
         data_set(title, size, args.device, tiny)
     print("\nSeveral runs at once, CH-SIMS's size")
     for jobs in args.beside:
-        side_by_side(jobs, args.device, tiny)
+        with told(f"{jobs} side by side"):
+            side_by_side(jobs, args.device, tiny)
+    if FAILED:
+        sys.exit(f"failed: {', '.join(FAILED)}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ export CUBLAS_WORKSPACE_CONFIG=:4096:8 CMC_DEVICE=$device
 [ "$device" = cpu ] || nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader
 failed=0
 # settings of plugins that are not here are no errors
-timeout 200 python3 -m pytest -m gpu tests/gpu -q --tb=short --durations=3 -rfEs -p no:cacheprovider -W ignore \
+timeout -s INT -k 10 200 python3 -m pytest -m gpu tests/gpu -q --tb=short --durations=3 -rfEs -p no:cacheprovider -W ignore \
     || failed=$?
 python3 benchmarks/gpu.py --device "$device"
 echo "took $SECONDS s"

@@ -15,9 +15,7 @@ from torch import Tensor
 # clips x time^2 of a rectangle. On a CPU this many attention weights, times the heads, still fit its cache.
 CPU_BUDGET = 1 << 16
 GPU_GROUPS = 2  # rectangles of a batch on a GPU, where few large calls are cheaper
-ALIGNED = (
-    8  # numbers, of which the distance between a mask's rows is a multiple, as a GPU's attention wants it
-)
+ALIGNED = 8  # a GPU's attention wants rows of a mask to lie a multiple of this apart
 
 
 class Group(NamedTuple):
@@ -106,21 +104,21 @@ def arrange(lengths: Tensor, device: torch.device) -> Layout:
         parts = np.array_split(order, 1 if length.min() == length.max() else min(GPU_GROUPS, len(order)))
     times = [int(length[clips[0]]) for clips in parts]
     real = [np.arange(time) < length[clips, None] for clips, time in zip(parts, times, strict=True)]
-    cells = [
+    rows = [
         np.where(here, start[clips, None] + np.arange(time), 0).ravel()
         for here, clips, time in zip(real, parts, times, strict=True)
     ]
     filled = np.concatenate([here.ravel() for here in real])
-    rows, places = np.concatenate(cells), np.empty(length.sum(), dtype=np.int64)
-    places[rows[filled]] = np.flatnonzero(filled)
-    rows_there, places_there, lengths_there = move([rows, places, length], device)
+    cells, places = np.concatenate(rows), np.empty(length.sum(), dtype=np.int64)
+    places[cells[filled]] = np.flatnonzero(filled)
+    cells_there, places_there, lengths_there = move([cells, places, length], device)
     (padded,) = move([~filled[:, None]], device)
     masks = iter(move([additive(here) for here in real if not here.all()], device))
     groups = [
         Group(len(here), time, None if here.all() else next(masks))
         for here, time in zip(real, times, strict=True)
     ]
-    return Layout(lengths_there, groups, rows_there, padded, places_there)
+    return Layout(lengths_there, groups, cells_there, padded, places_there)
 
 
 def additive(real: np.ndarray) -> np.ndarray:
@@ -167,7 +165,8 @@ class Moved(torch.autograd.Function):
     """Rows (n, ...) in other places (m, ...): between frames and the cells of rectangles, either way.
 
     Each frame has one cell, so that the gradient too is a mere selection of rows. PyTorch would add it up, and for
-    that sort on a GPU that is to compute the same bytes every time.
+    that sort on a GPU that is to compute the same bytes every time. Cells without a frame get the first one, whose
+    gradient leaves them out: what is computed of them must not reach frames.
     """
 
     @staticmethod

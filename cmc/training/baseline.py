@@ -169,12 +169,12 @@ class BaselineTraining(Joint):
 
     def state_dict(self) -> dict:
         plateau = None if self.plateau is None else self.plateau.state_dict()
-        return super().state_dict() | {"plateau": plateau, "memory": self.model.memory}
+        return super().state_dict() | {"plateau": plateau, "remembered": self.model.remembered}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
         device = self.targets["train"].device
-        self.model.memory = {name: tensor.to(device) for name, tensor in state["memory"].items()}
+        self.model.remembered = {name: tensor.to(device) for name, tensor in state["remembered"].items()}
         if self.plateau is not None:
             self.plateau.load_state_dict(state["plateau"])
 

@@ -14,5 +14,5 @@ def same_bytes() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # not as warnings only: then the fused attention of a GPU would add up its gradients in any order
     torch.use_deterministic_algorithms(True)
-    # else every new tensor is written twice, which doubles the calls, so that reading what nobody wrote gives NaN
+    # else PyTorch fills each new tensor with NaN first, which nearly doubles the calls
     torch.utils.deterministic.fill_uninitialized_memory = False

@@ -104,7 +104,7 @@ def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:
     """
     assert split.tokens is not None
     tokens = split.tokens.batch(clips)
-    # around all rectangles, so that each weight is rounded once for all
+    # around all rectangles: each weight is rounded once for all, and its gradient summed in bfloat16
     device = tokens.values.device
     bf16 = torch.autocast(device.type, torch.bfloat16) if getattr(bert, "bf16", False) else nullcontext()
     if split.text_length is None:
@@ -121,16 +121,17 @@ def text_states(bert: nn.Module, split: Split, clips: np.ndarray) -> Sequences:
 def run(
     bert: nn.Module, ids: Tensor, mask: Tensor | None
 ) -> Tensor:  # (clips, time) and the mask of `Group` -> (clips, time, hidden)
-    seen = None if mask is None else prepared(bert, mask, ids.shape[1])
-    return bert(input_ids=ids, attention_mask=seen).last_hidden_state
+    return bert(input_ids=ids, attention_mask=mask_for(bert, ids, mask)).last_hidden_state
 
 
-def prepared(bert: nn.Module, mask: Tensor, time: int) -> Tensor:
-    """A mask in a form into which transformers does not look, since that waits for a GPU."""
+def mask_for(bert: nn.Module, ids: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The mask in a form into which transformers does not look, which waits for a GPU; else in the usual one."""
     if bert.config.model_type not in TAKE_PREPARED_MASKS or bert.config._attn_implementation != "sdpa":
-        return (mask[:, :time] == 0).long()
+        return torch.ones_like(ids) if mask is None else (mask[:, : ids.shape[1]] == 0).long()
+    if mask is None:
+        return None
     dtype = torch.bfloat16 if getattr(bert, "bf16", False) else bert.dtype
-    return spread(mask, bert.config.num_attention_heads, time, dtype)
+    return spread(mask, bert.config.num_attention_heads, ids.shape[1], dtype)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from synthetic import WIDTHS, write_features
 from tiny_models import TEXT, text_encoder
 
 from cmc import MODALITIES
+from cmc.models import baselines
 from cmc.models.baselines import ARCHITECTURES
 from cmc.training import baseline, checkpoint, dataset, encoder, finetune, loop, pretrain
 from cmc.training.trained import TrainedModel
@@ -147,7 +148,7 @@ def test_the_same_bytes_twice_of_long_clips(tmp_path, device, dim):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune", "finetune with its text encoder"])
+@pytest.mark.parametrize("stage", ["pretrain", "finetune", "finetune with its text encoder", *ARCHITECTURES])
 def test_no_batch_waits_for_the_gpu(features, bert, device, stage):
     """The host waits at the end of an epoch; more batches make it wait no more often."""
     if device == "cpu":
@@ -161,6 +162,10 @@ def test_no_batch_waits_for_the_gpu(features, bert, device, stage):
         arguments = split, split, pretrain.Scheme(has0=HAS0), partial(batches_of, size)
         if stage == "pretrain":
             trained = pretrain.Pretraining(dims, pretrain.PretrainSettings(), *arguments, device)
+        elif stage in ARCHITECTURES:
+            network = baselines.build(stage, split.widths, 1, {}).to(device)
+            settings = baseline.BaselineSettings(objective="regression")
+            trained = baseline.BaselineTraining(network, settings, *arguments)
         else:
             labels = torch.stack([split.classes("M")] * 3).to(device)
             model = finetune.MultimodalModel(dims).to(device)
@@ -243,7 +248,7 @@ def test_every_kind_of_text_encoder_is_finetuned(tmp_path, features, device, kin
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_baseline_is_trained_to_the_same_bytes_twice(
-    tmp_path, features, device, architecture, monkeypatch
+    tmp_path, features, device, architecture, monkeypatch, caplog
 ):
     """The second time it is cut off after an epoch and resumed."""
     paths = [tmp_path / f"{name}.safetensors" for name in "ab"]
@@ -253,7 +258,9 @@ def test_every_baseline_is_trained_to_the_same_bytes_twice(
     train(paths[0])
     with killed_after_an_epoch(monkeypatch):
         train(paths[1])
-    train(paths[1])
+    with caplog.at_level("INFO"):
+        train(paths[1])
+    assert "resumed after epoch 1" in caplog.text
     assert contents(paths[:1]) == contents(paths[1:])
 
 

@@ -230,7 +230,7 @@ def test_labels_of_self_mm():
         model.seen = {space: own[f"h_{space}"] for space in self_mm.SPACES}
         model.after_batch(int(own["epoch"]), clips)
         for name in MODALITIES:
-            close(model.memory[f"labels_{name}"], own[f"labels_{name}"])
+            close(model.remembered[f"labels_{name}"], own[f"labels_{name}"])
             changed += int((own[f"labels_{name}"] != labels).sum())
     assert changed and len(steps) > 4
 
@@ -243,7 +243,7 @@ def test_labels_of_self_mm_stay_where_one_side_has_no_clip():
         model.outputs(ragged(clips(LENGTHS)), torch.arange(3))
         model.after_batch(epoch, torch.arange(3))
     for space in self_mm.SPACES:
-        close(model.memory[f"labels_{space}"], labels)
+        close(model.remembered[f"labels_{space}"], labels)
 
 
 def vectors():
@@ -338,7 +338,7 @@ def test_every_parameter_gets_a_gradient(name, adversarial):
     places, scores = torch.arange(3), torch.tensor([-0.4, 0.2, 1.0], dtype=torch.float64)
     model.begin(scores)
     for space in MODALITIES if name == "self_mm" else ():  # only clips whose labels differ count
-        model.memory[f"labels_{space}"] += 0.5
+        model.remembered[f"labels_{space}"] += 0.5
     outputs, extra = model.outputs(ragged(clips(LENGTHS)), places)
     assert set(extra) == set(model.extra_losses) and outputs.shape == (3, 1 if name in REGRESSIONS else 4)
     if name in REGRESSIONS:

@@ -1,6 +1,10 @@
-"""No batch waits for a GPU. PyTorch's `meta` device stands for one: its tensors have no values to wait for."""
+"""No batch waits for a GPU. PyTorch's `meta` device stands for one: its tensors have no values to wait for.
+
+It does not tell of copies that wait; tests/gpu does.
+"""
 
 import dataclasses
+from itertools import product
 
 import numpy as np
 import pytest
@@ -58,8 +62,9 @@ def stages(split, bert):
     )
 
 
-@pytest.mark.parametrize("kind", [None, *encoder.TAKE_PREPARED_MASKS])
-@pytest.mark.parametrize("filled_up", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "filled_up"), [(None, False), *product(encoder.TAKE_PREPARED_MASKS, (False, True))]
+)
 def test_no_batch_waits(tmp_path, on_meta, kind, filled_up):
     bert = None
     if kind:

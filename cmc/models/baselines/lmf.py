@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +45,8 @@ class Model(Baseline):
         return [{"params": rest}, {"params": factors, "lr": self.settings.factor_lr, "weight_decay": 0.0}]
 
     def fuse(self, h: Mapping[str, Tensor]) -> Tensor:  # -> (batch, rank, outputs)
-        products = [torch.einsum("bw,rwo->bro", with_one(h[name]), own) for name, own in self.factors.items()]
-        return torch.stack(products).prod(dim=0)
+        products = (torch.einsum("bw,rwo->bro", with_one(h[name]), own) for name, own in self.factors.items())
+        return reduce(torch.mul, products)  # the gradient of `prod` would wait for a GPU
 
     def forward(self, inputs: Mapping[str, Sequences]) -> Tensor:  # -> (batch, outputs)
         fused = self.fuse(self.encoders(inputs))

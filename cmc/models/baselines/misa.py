@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from cmc.models.baselines.parts import Baseline, packed
+from cmc.models.baselines.parts import Baseline, packed, spans
 from cmc.models.cmc import clip_mean
-from cmc.models.sequences import Sequences
+from cmc.models.sequences import Sequences, move
 
 ORDER = ("text", "vision", "audio")  # of the published code
 MOMENTS = 5
@@ -170,9 +170,10 @@ class Model(Baseline):
 def cut(x: Sequences, lengths: Tensor) -> Sequences:
     """The clips up to the lengths of others (batch,), or to their own end."""
     kept = torch.minimum(x.lengths, lengths)
-    within = torch.cat([torch.arange(int(n)) for n in x.lengths])
-    rows = within < torch.repeat_interleave(kept, x.lengths)
-    return Sequences.ragged(x.values[rows.to(x.values.device)], kept)
+    _, times, starts = spans(x)
+    rows = (starts[:, None] + times)[times < kept.numpy()[:, None]]
+    (rows,) = move([rows], x.values.device)
+    return Sequences.ragged(x.values[rows], kept)
 
 
 def difference_loss(found: Vectors) -> Tensor:

@@ -51,7 +51,7 @@ class Baseline(nn.Module):
         Names of the losses beside the task's.
     only_regresses : bool
         Whether it can learn scores alone, not classes.
-    memory : dict
+    remembered : dict
         Name -> Tensor: what training keeps beside the weights. An unfinished run is resumed with it.
     """
 
@@ -60,7 +60,7 @@ class Baseline(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.memory: dict[str, Tensor] = {}
+        self.remembered: dict[str, Tensor] = {}
 
     def begin(self, labels: Tensor) -> None:
         """Before training: classes or scores (clips,) of all training clips."""

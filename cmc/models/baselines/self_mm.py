@@ -51,7 +51,7 @@ class Model(Baseline):
 
     Attributes
     ----------
-    memory : dict
+    remembered : dict
         labels_{space} (clips,), features_{space} (clips, width) as last seen, and their centres
         centres_{space} (2, width), of clips whose label is positive, and negative.
     """
@@ -84,9 +84,9 @@ class Model(Baseline):
     def begin(self, labels: Tensor) -> None:
         for space in SPACES:
             width = self.settings.post[space]
-            self.memory[f"labels_{space}"] = labels.clone()
-            self.memory[f"features_{space}"] = labels.new_zeros(len(labels), width)
-            self.memory[f"centres_{space}"] = labels.new_zeros(2, width)
+            self.remembered[f"labels_{space}"] = labels.clone()
+            self.remembered[f"features_{space}"] = labels.new_zeros(len(labels), width)
+            self.remembered[f"centres_{space}"] = labels.new_zeros(2, width)
 
     def outputs(self, inputs: Mapping[str, Sequences], clips: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         vectors = self.vectors(inputs)
@@ -97,7 +97,7 @@ class Model(Baseline):
 
     def unimodal_loss(self, name: str, scores: Tensor, clips: Tensor) -> Tensor:
         """Mean absolute error; clips count by how far the modality's label is from the multimodal one."""
-        own, multimodal = (self.memory[f"labels_{space}"][clips] for space in (name, FUSION))
+        own, multimodal = (self.remembered[f"labels_{space}"][clips] for space in (name, FUSION))
         weights = torch.tanh((own - multimodal).abs())
         return (weights * (scores[:, 0] - own).abs()).mean()
 
@@ -107,10 +107,10 @@ class Model(Baseline):
         if epoch > 1:
             self.generate(epoch, clips)
         for space in SPACES:
-            labels, features = (self.memory[f"{kind}_{space}"] for kind in ("labels", "features"))
+            labels, features = (self.remembered[f"{kind}_{space}"] for kind in ("labels", "features"))
             features[clips] = self.seen[space]
             sides = torch.stack([labels > 0, labels < 0]).to(features.dtype)
-            self.memory[f"centres_{space}"] = sides @ features / sides.sum(dim=1, keepdim=True)
+            self.remembered[f"centres_{space}"] = sides @ features / sides.sum(dim=1, keepdim=True)
 
     def generate(self, epoch: int, clips: Tensor) -> None:
         """Move the labels of a batch's clips to where their features lie between the centres, by less each epoch.
@@ -118,9 +118,9 @@ class Model(Baseline):
         Without a clip on one side there is no centre; labels then stay as they are.
         """
         shares = {space: self.nearness(space) for space in SPACES}
-        multimodal = self.memory[f"labels_{FUSION}"][clips]
+        multimodal = self.remembered[f"labels_{FUSION}"][clips]
         for name in MODALITIES:
-            labels = self.memory[f"labels_{name}"]
+            labels = self.remembered[f"labels_{name}"]
             alpha = shares[name] / (shares[FUSION] + EPSILON)
             new = 0.5 * alpha * multimodal + 0.5 * (multimodal + shares[name] - shares[FUSION])
             new = new.clamp(-self.settings.limit, self.settings.limit)
@@ -131,7 +131,7 @@ class Model(Baseline):
         """How much nearer a feature is to the positive centre than to the negative one, (batch,)."""
         positive, negative = (
             torch.linalg.vector_norm(self.seen[space] - centre, dim=1)
-            for centre in self.memory[f"centres_{space}"]
+            for centre in self.remembered[f"centres_{space}"]
         )
         return (negative - positive) / (positive + EPSILON)
 
