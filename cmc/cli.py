@@ -15,10 +15,10 @@ from cmc.planning import check, targets
 from cmc.planning import config as configs
 from cmc.planning.config import PlanError
 from cmc.planning.data import DEMO, Data
+from cmc.planning.targets import OWN
 from cmc.planning.variants import Variants
 
 DEFAULTS = PACKAGE.parent / "config.yaml"
-OWN = Path("mine.yaml")  # in the folder where one works; Snakemake reads it, too
 MARKS = {"error": "error", "warning": "warning", "good": "ok"}
 
 
@@ -162,6 +162,9 @@ def checked(datasets: Sequence[str], files: Sequence[Path]) -> int:
         for finding in check.findings(config, data, variants, name):
             broken |= finding.level == "error"
             print(f"  {MARKS[finding.level]:<8}{finding.text.replace(chr(10), chr(10) + ' ' * 10)}")
+    for finding in check.clips_to_read(config):
+        broken = True
+        print(f"{MARKS[finding.level]:<10}{finding.text}")
     return int(broken)
 
 
@@ -173,6 +176,8 @@ def read(paths: Sequence[Path]) -> dict[str, Any]:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise PlanError(f"{path} can't be read: {error}") from None
+        if repeated := configs.twice(path):
+            raise PlanError(repeated)
         if not isinstance(content or {}, dict):
             raise PlanError(f"{path} holds no settings: expected `key: value` lines")
         merged = configs.merged(merged, content or {})

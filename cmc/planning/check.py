@@ -11,10 +11,11 @@ from cmc.corpus import checks, manifest
 from cmc.corpus.checks import Finding
 from cmc.features import extractors
 from cmc.planning.config import PlanError
-from cmc.planning.data import DEMO, Data, file_of
+from cmc.planning.data import DEMO, Data, file_of, marked
 from cmc.planning.variants import TABLE, Variants
 
 SHOWN = 3  # variants in a message
+PICKLE = b"\x80"  # with which each begins, of protocol 2 or higher
 
 
 def stop(found: list[Finding], dataset: str) -> None:
@@ -45,6 +46,8 @@ def findings(
         *encoders(data, dataset, config["download"]),
         *transcriber(data, dataset, config["download"]),
         *files_read(data, dataset),
+        *models_read(data, dataset),
+        *networks(config, variants, dataset, tables),
         *checks.extras(
             (name, extractors.declared(name, "NEEDS")) for name, _ in data.extracted(dataset).values()
         ),
@@ -137,6 +140,40 @@ def files_read(data: Data, dataset: str) -> list[Finding]:
     return found
 
 
+def models_read(data: Data, dataset: str) -> list[Finding]:
+    """Models in files that are set, and that are not there."""
+    return [
+        Finding("error", f"it lacks features.{modality}.{name}.{key}: there is no file {own[key]}")
+        for modality, (name, own) in data.extracted(dataset).items()
+        for key in marked(name, "file")
+        if own[key] and not Path(own[key]).is_file()
+    ]
+
+
+def networks(
+    config: Mapping[str, Any], variants: Variants, dataset: str, tables: Collection[str]
+) -> list[Finding]:
+    """Variants of some tables that can't be built as they are set."""
+    named = dict.fromkeys(variant for table in tables for variant in config["tables"][table])
+    found = []
+    for variant in named:
+        if variant in config["variants"]:
+            try:
+                variants.check(dataset, variant)
+            except PlanError as mistake:
+                found.append(Finding("error", str(mistake)))
+    return found
+
+
+def clips_to_read(config: Mapping[str, Any]) -> list[Finding]:
+    """What is to be predicted, and is not there."""
+    return [
+        Finding("error", f"predictions.{name}.path: there is no {Path(own['path']).expanduser().absolute()}")
+        for name, own in config["predictions"].items()
+        if not Path(own["path"]).expanduser().exists()
+    ]
+
+
 def label_file(config: Mapping[str, Any], data: Data, dataset: str) -> list[Finding]:
     """What the label file and the folders of videos tell."""
     root = data.root(dataset)
@@ -168,6 +205,10 @@ def feature_file(data: Data, variants: Variants, dataset: str, tables: Collectio
     path = data.features_file(dataset)
     if not path.is_file():
         return [missing(data, dataset, "feature file", f"looked for {path.resolve()}", "features_file")]
+    with open(path, "rb") as file:
+        if file.read(1) != PICKLE:
+            text = f"{path} is no official feature file: expected a pickle (.pkl), as MMSA publishes them"
+            return [Finding("error", f"{text}; see docs/datasets.md")]
     found = [Finding("good", f"feature file: {path}, {path.stat().st_size / 1e6:.0f} MB")]
     encoder, training = data.setting(dataset, "text_encoder"), variants.trains_text(dataset, tables)
     try:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class PlanError(SystemExit):
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise PlanError with all that is no config: unknown keys, values of the wrong kind, missing ones."""
+    refuse(unquoted(config))
     mistakes = Draft202012Validator(schema()).iter_errors(config)
     refuse([told(mistake) for mistake in sorted(mistakes, key=str)])
     refuse(mistake for name, own in config["datasets"].items() for mistake in labels(f"datasets.{name}", own))
@@ -39,10 +41,22 @@ def check(config: Mapping[str, Any]) -> None:
     )
 
 
+def unquoted(config: Any, place: str = "") -> Iterator[str]:
+    """Names that YAML has read as something else: 2024 as a number, no as false."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            if not isinstance(key, str):
+                yield f'{place or "config"}: the name {key!r} is no text: put it in quotes, as "{key}"'
+            yield from unquoted(value, f"{place}.{key}" if place else str(key))
+
+
 def labels(place: str, own: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with how a data set says what its labels are."""
     numeric = [key for key in ("label_range", "has0", "one_sided_labels") if key in own]
     if "classes" not in own:
+        lowest, highest = own.get("label_range", (0, 1))
+        if lowest >= highest:
+            yield f"{place}.label_range: [{lowest}, {highest}]: write the lowest label first, then the highest"
         if lacking := [key for key in ("label_range", "has0") if key not in own]:
             yield f"{place}: lacks {' and '.join(lacking)}; or classes, of emotions by name"
     else:
@@ -57,8 +71,6 @@ def classes(given: Any) -> Iterator[str]:
     """What is wrong with a list of classes, or with a mapping from labels to classes."""
     names = list(given.values()) if isinstance(given, Mapping) else given
     wanted = [name for name in names if name is not None or not isinstance(given, Mapping)]
-    if isinstance(given, Mapping) and (other := [label for label in given if not isinstance(label, str)]):
-        yield f"write the label {other[0]!r} in quotes, as the label file has it"
     for name in wanted:
         try:
             check_name(name)
@@ -93,8 +105,46 @@ def told(mistake: Any) -> str:
     place = ".".join(map(str, mistake.absolute_path)) or "config"
     known = (mistake.schema.get("properties") if isinstance(mistake.schema, dict) else None) or {}
     unknown = mistake.validator == "additionalProperties"
-    hint = f"; there are {', '.join(sorted(known)) or 'none'}" if unknown else ""
+    hint = f"; there are {', '.join(sorted(known)) or 'none'}" if unknown else way_out(mistake)
     return f"{place}: {mistake.message}{hint}"
+
+
+def way_out(mistake: Any) -> str:
+    """How to write a value that is of the wrong kind or form."""
+    given, wanted = mistake.instance, mistake.validator_value
+    if mistake.validator == "pattern" and (meant := mistake.schema.get("description")):
+        return f"; write {meant}"
+    if mistake.validator == "type" and wanted == "array":
+        return f"; write a list: [{given}]"
+    if mistake.validator == "type" and wanted in ("number", "integer") and isinstance(given, str):
+        with suppress(ValueError):
+            return f"; write {float(given):{'.1e' if 'e' in given.lower() else ''}} without quotes"
+    return ""
+
+
+def twice(path: str | Path) -> str | None:
+    """Where a file says the same setting twice, of which YAML would drop the first; None if it doesn't."""
+
+    def found(node: Any, place: str) -> str | None:
+        if isinstance(node, yaml.SequenceNode):
+            return next(filter(None, (found(one, place) for one in node.value)), None)
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = f"{place}{key.value}", key.start_mark.line + 1
+            if name in lines:
+                return (
+                    f"{path}: {name} stands there twice, in lines {lines[name]} and {line}: join them, for only"
+                    " the last one would count"
+                )
+            lines[name] = line
+            if inner := found(value, f"{name}."):
+                return inner
+        return None
+
+    with open(path, encoding="utf-8") as file:
+        return found(yaml.compose(file, yaml.SafeLoader), "")
 
 
 def refuse(mistakes: Iterable[str]) -> None:
@@ -111,7 +161,8 @@ def merged(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, An
             both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
             result[key] = merged(result[key], value) if both else copy.deepcopy(value)
     return {
-        key: merged(value) if isinstance(value, Mapping) else value for key, value in sorted(result.items())
+        key: merged(value) if isinstance(value, Mapping) else value
+        for key, value in sorted(result.items(), key=lambda item: str(item[0]))
     }
 
 

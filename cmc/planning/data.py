@@ -215,8 +215,11 @@ class Data:
                 f"{place} can't be made: {dataset} is trained on features that others extracted, so that its"
                 " model reads no videos"
             )
+        path = Path(self._config["predictions"][name]["path"]).expanduser()
+        if not path.exists():
+            raise PlanError(f"{place} can't be made: there is no {path.absolute()} (predictions.{name}.path)")
         try:
-            found = requests.gather([Path(self._config["predictions"][name]["path"]).expanduser()])
+            found = requests.gather([path])
         except requests.RequestError as error:
             raise PlanError(f"{place} can't be made: {error}") from None
         return [file for file in dict.fromkeys(one.path for one in found) if os.path.isfile(file)]

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 
 from cmc.planning.config import PlanError
 from cmc.planning.data import DEMO
 from cmc.planning.variants import COMPARED, TABLE
 
 SHOWN = 3  # near names
+OWN = Path("mine.yaml")  # settings of one's own, in the folder where one works
 COMPARING = ("significance", "cost")  # what is of the models of several tables
 ALL = "all"
 CROSS = "results/cross_dataset.csv"
@@ -53,11 +55,26 @@ def check_dataset(name: str, known: Collection[str]) -> None:
     if name not in known:
         raise PlanError(
             f"There is no data set {name}.{near(name, known)}\n"
-            f"The config has: {', '.join(known)}. docs/datasets.md says how to add one."
+            f"The config has: {', '.join(known)}. docs/datasets.md says how to add one.{unread()}"
         )
 
 
-def check(targets: Iterable[str], makes: Callable[[str], bool], products: Collection[str]) -> None:
+def unread() -> str:
+    """What may be the matter where settings of one's own are not in the config."""
+    if OWN.is_file():
+        return ""
+    other = OWN.with_suffix(".yml")
+    if other.is_file():
+        return f"\n{other} is not read: call it {OWN}, or give it by --configfile."
+    return f"\nThere is no {OWN} in {Path.cwd()}; other files with settings are given by --configfile."
+
+
+def check(
+    targets: Iterable[str],
+    makes: Callable[[str], bool],
+    products: Collection[str],
+    predictions: Collection[str] = (),
+) -> None:
     """Raise PlanError for a target that no rule makes.
 
     Parameters
@@ -67,20 +84,35 @@ def check(targets: Iterable[str], makes: Callable[[str], bool], products: Collec
         Whether some rule, or its name, is a target.
     products : collection of str
         What there is of every data set, for people.
+    predictions : collection of str
+        What the config names to be predicted.
     """
     for target in targets:
         if makes(target):
             continue
+        within = Path(target).absolute()
+        if Path(target).is_absolute() and within.is_relative_to(Path.cwd()):
+            inside = within.relative_to(Path.cwd())
+            raise PlanError(f"Nothing makes {target}. Write {inside}, without the folders above.")
         match = RESULT.fullmatch(target)
-        product = match["product"] if match else target
         place = f"results/{match['dataset']}/" if match else "results/<data set>/"
+        product = match["product"] if match else target.removeprefix("results/")
+        if product.startswith("predictions/"):
+            raise PlanError(
+                f"Nothing makes {target}. Name the clips under `predictions` in the config; it has:"
+                f" {', '.join(predictions) or 'none'}."
+            )
+        if Path(target).is_dir():
+            raise PlanError(f"{target} is a folder: name a file in it, or results/<data set>/{ALL}.")
+        if guess := (not match and near(target, [CROSS])) or near(product, products, place):
+            raise PlanError(f"Nothing makes {target}.{guess}")
         raise PlanError(
-            f"Nothing makes {target}.{near(product, products)}\n"
-            f"In {place} there can be: {', '.join(products)}; <variant>/seed<n>/ has what each run wrote."
+            f"Nothing makes {target}.\nIn {place} there can be: {', '.join(products)}; <variant>/seed<n>/ has what"
+            " each run wrote."
         )
 
 
-def near(name: str, known: Collection[str]) -> str:
-    """The names that are meant, perhaps."""
+def near(name: str, known: Collection[str], place: str = "") -> str:
+    """The names that are meant, perhaps, with the folder that they are in."""
     found = get_close_matches(name, known, SHOWN)
-    return f" Did you mean {' or '.join(found)}?" if found else ""
+    return f" Did you mean {' or '.join(f'{place}{one}' for one in found)}?" if found else ""

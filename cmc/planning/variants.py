@@ -175,14 +175,19 @@ class Variants:
         stages = (self.settings(stage, dataset, variant) for stage in ("pretrain", "finetune"))
         return any(own["train_text_encoder"] for own in stages)
 
-    def _stage1(self, dataset: str, variant: str) -> dict[str, Any]:
-        """All that stage 1 depends on, but for its data and seed."""
-        own, model = self._config["datasets"][dataset], self.settings("model", dataset, variant)
+    def check(self, dataset: str, variant: str) -> None:
+        """Raise PlanError if there can be no network of a variant's settings."""
+        model = self.settings("model", dataset, variant)
         if model["dim"] % model["heads"]:
             raise PlanError(
                 f"The variant {variant} of {dataset} can't be trained: its dim ({model['dim']}) must be a multiple"
                 f" of heads ({model['heads']})"
             )
+
+    def _stage1(self, dataset: str, variant: str) -> dict[str, Any]:
+        """All that stage 1 depends on, but for its data and seed."""
+        self.check(dataset, variant)
+        own, model = self._config["datasets"][dataset], self.settings("model", dataset, variant)
         return {
             "model": {
                 key: value for key, value in model.items() if key not in ("mask_padding", *STAGE2_MODEL)

@@ -42,6 +42,22 @@ def test_what_is_missing_is_told_at_once(tmp_path):
     assert f"the files that openface reads: looked for {tmp_path}/OpenFace/<video>/<clip>.csv" in error
 
 
+def test_settings_that_can_not_be_met(tmp_path):
+    features = {"vision": {"mediapipe": {"model": str(tmp_path / "none.task")}}}
+    error = told(judged(root=str(tmp_path), features=features, model={"heads": 5}))
+    assert f"it lacks features.vision.mediapipe.model: there is no file {tmp_path}/none.task" in error
+    assert "The variant cmc of mine can't be trained: its dim (32) must be a multiple of heads (5)" in error
+    whole = config(predictions={"a": {"path": str(tmp_path)}, "b": {"path": str(tmp_path / "gone")}})
+    (finding,) = check.clips_to_read(whole)
+    assert finding.text == f"predictions.b.path: there is no {tmp_path}/gone"
+
+
+def test_a_feature_file_that_is_none(tmp_path):
+    (tmp_path / "notes.txt").write_text("not features")
+    error = told(judged(source="features", features_file=str(tmp_path / "notes.txt")))
+    assert "notes.txt is no official feature file: expected a pickle" in error
+
+
 def test_packages_that_are_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

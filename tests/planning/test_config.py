@@ -20,7 +20,12 @@ def test_the_projects_own_config_has_no_mistake():
         ({"seeds": "many"}, "seeds: 'many' is not of type 'array'"),
         ({"datasets": {"mine": {"source": "raw"}}}, "datasets.mine"),
         ({"features": {"audio": {"chsims33": {"f0": "none"}}}}, "features.audio.chsims33.f0"),
-        ({"device": "gpu"}, "device: 'gpu'"),
+        ({"seeds": 1111}, r"seeds: .*; write a list: \[1111\]"),
+        ({"finetune": {"lr": "1e-3"}}, r"finetune\.lr: .*; write 1\.0e-03 without quotes"),
+        ({"datasets": {2024: {"source": "raw"}}}, 'datasets: the name 2024 .*put it in quotes, as "2024"'),
+        ({"datasets": {"mine": MINE | {"language": "English"}}}, "two or three small letters: en, zh"),
+        ({"datasets": {"mine": MINE | {"label_range": [1, -1]}}}, "write the lowest label first"),
+        ({"device": "gpu"}, "device: 'gpu'.*; write auto, cpu, cuda or cuda:1"),
         ({"variants": {"from_demo": {}}}, "variants: 'from_demo' should not be valid"),
     ],
 )
@@ -64,7 +69,7 @@ NAMED = {key: value for key, value in MINE.items() if key not in ("label_range",
         (NAMED | {"classes": ["happy", "happy", "sad"]}, "stands there twice"),
         (NAMED | {"classes": ["happy", "unknown"]}, "'unknown' can't be a class.*{unknown: other}"),
         (NAMED | {"classes": ["happy", None]}, "None can't be a class"),
-        (NAMED | {"classes": {1: "happy", 2: "sad"}}, "write the label 1 in quotes"),
+        (NAMED | {"classes": {1: "happy", 2: "sad"}}, "the name 1 is no text: put it in quotes"),
         (
             NAMED | {"classes": ["a", "b"], "source": "features", "features_file": "x"},
             "only for data sets of source: raw",
@@ -90,3 +95,17 @@ def test_emotions_by_a_list_and_by_what_is_written():
         "exc": "happy",
         "xxx": None,
     }
+
+
+def test_a_setting_that_stands_twice_is_told_with_its_lines(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("datasets:\n  a: {language: en}\nseeds: [1]\ndatasets:\n  b: {language: en}\n")
+    assert configs.twice(path) == (
+        f"{path}: datasets stands there twice, in lines 1 and 4: join them, for only the last one would count"
+    )
+    path.write_text("a:\n  x: 1\n  x: 2\n")
+    assert "a.x stands there twice, in lines 2 and 3" in configs.twice(path)
+    path.write_text("a: {x: 1}\nb: {x: 1}\nc: [{x: 1}, {x: 2}]\n")
+    assert configs.twice(path) is None
+    path.write_text("")
+    assert configs.twice(path) is None

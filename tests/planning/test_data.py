@@ -117,7 +117,7 @@ def test_clips_that_a_model_is_to_read(tmp_path, corpus):
     (tmp_path / "own").mkdir(exist_ok=True)
     (tmp_path / "own/a.mp4").touch()
     (tmp_path / "empty").mkdir()
-    predictions = {"own": {"path": str(tmp_path / "own")}, "empty": {"path": str(tmp_path / "empty")}}
+    predictions = {name: {"path": str(tmp_path / name)} for name in ("own", "empty", "gone")}
     features = MINE | {"source": "features", "features_file": "f.pkl"}
     _, data = plan(
         datasets={"mine": MINE | {"root": str(corpus)}, "other": features}, predictions=predictions
@@ -125,5 +125,7 @@ def test_clips_that_a_model_is_to_read(tmp_path, corpus):
     assert data.clips_read("mine", "own") == [str(tmp_path / "own/a.mp4")]
     with pytest.raises(PlanError, match=r"results/mine/predictions/empty can't be made: .* holds no video"):
         data.clips_read("mine", "empty")
+    with pytest.raises(PlanError, match=r"there is no .*/gone \(predictions\.gone\.path\)"):
+        data.clips_read("mine", "gone")
     with pytest.raises(PlanError, match="features that others extracted"):
         data.clips_read("other", "own")

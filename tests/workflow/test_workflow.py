@@ -282,7 +282,10 @@ def test_a_mistake_in_the_data_stops_before_any_job_and_cmc_check_says_the_same(
     ("target", "told"),
     [
         ("results/dmo/table.csv", "There is no data set dmo. Did you mean demo?"),
-        ("results/demo/tabel.csv", "Nothing makes results/demo/tabel.csv. Did you mean table.csv"),
+        (
+            "results/demo/tabel.csv",
+            "Nothing makes results/demo/tabel.csv. Did you mean results/demo/table.csv",
+        ),
     ],
 )
 def test_a_target_that_nothing_makes_is_told_with_those_there_are(tmp_path, target, told):

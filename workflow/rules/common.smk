@@ -24,6 +24,9 @@ os.environ.setdefault("CMC_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
 # relative, so that moving the folder is no change
 PACKAGE = Path(os.path.relpath(workflow.basedir)) / "cmc"
 
+for path in workflow.configfiles if workflow.is_main_process else ():
+    if repeated := configs.twice(path):
+        raise configs.PlanError(repeated)
 configs.check(config)
 data = Data(config)
 variants = Variants(config, data)

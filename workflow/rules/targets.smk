@@ -18,8 +18,8 @@ def products():
 
 
 def is_made(target):
-    exists = workflow.is_rule(target) or os.path.exists(target)
-    return exists or any(rule.is_producer(target) for rule in workflow.rules)
+    makers = workflow.rules
+    return workflow.is_rule(target) or any(own.is_producer(target) for own in makers)
 
 
 if workflow.is_main_process:
@@ -30,4 +30,4 @@ if workflow.is_main_process:
             found = check.findings(config, data, variants, dataset, tables)
             check.stop(found, dataset)
             print(check.warnings(found, dataset), end="", file=sys.stderr)
-        targets.check(wanted, is_made, products())
+        targets.check(wanted, is_made, products(), config["predictions"])
