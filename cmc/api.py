@@ -74,10 +74,15 @@ def extract(
             known = ", ".join(extractors.EXTRACTORS[modality])
             raise ValueError(f"no extractor of {modality} is called {name!r}: choose one of {known}, or none")
         arguments = own[modality] | dict((settings or {}).get(name, {}))
-        with extractors.make(modality, name, **arguments) as extractor:
-            result = next(iter(extractor.extract([text]))) if modality == "text" else extractor.extract(clip)
-        if isinstance(result, Unusable):
-            raise result
+        try:
+            with extractors.make(modality, name, **arguments) as extractor:
+                result = (
+                    next(iter(extractor.extract([text]))) if modality == "text" else extractor.extract(clip)
+                )
+            if isinstance(result, Unusable):
+                raise result
+        except Unusable as reason:
+            raise type(reason)(f"{clip}: {reason}") from None
         found[modality] = frame(result, recipe(extractor))
         found[modality].attrs["quality"] = dict(result.quality)
     return found
@@ -93,7 +98,8 @@ def frame(features: Features, made_by: store.Recipe) -> pd.DataFrame:
         if times is None
         else pd.Index(times, name="seconds")
     )
-    table = pd.DataFrame(features.values, index=index, columns=list(made_by.columns))
+    values = features.values.astype(np.float32, copy=False)  # pandas can't print 16 bits without a warning
+    table = pd.DataFrame(values, index=index, columns=list(made_by.columns))
     table.attrs = {name: getattr(made_by, name) for name in ("extractor", "version", "settings")}
     return table
 

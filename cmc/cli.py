@@ -93,9 +93,13 @@ def add_predict(commands: Any) -> None:
         help="directory of a trained model (`snakemake results/demo/model`), or its name on the Hugging Face hub",
     )
     predict.add_argument("--text", help="what is said in the one clip")
-    predict.add_argument("--out", type=Path, metavar="FILE", help="write to this file: .csv or .jsonl")
     predict.add_argument(
-        "--format", choices=["csv", "jsonl", "table"], help="table on a terminal, else csv, by default"
+        "--out", type=Path, metavar="FILE", help="write to this file: .csv, .jsonl or .ndjson"
+    )
+    predict.add_argument(
+        "--format",
+        choices=["csv", "jsonl", "table"],
+        help="by default what --out ends in, or table on a terminal, else csv",
     )
     predict.add_argument(
         "--transcribe",
@@ -106,7 +110,12 @@ def add_predict(commands: Any) -> None:
     predict.add_argument(
         "--window", type=float, metavar="S", help="a row for every S seconds of a long recording"
     )
-    predict.add_argument("--hop", type=float, metavar="S", help="seconds from window to window (the window)")
+    predict.add_argument(
+        "--hop",
+        type=float,
+        metavar="S",
+        help="seconds from window to window (the window); what is left gets one more that ends with the recording",
+    )
     predict.add_argument(
         "--overlay",
         type=Path,
@@ -114,7 +123,9 @@ def add_predict(commands: Any) -> None:
         help="also write the one clip as a film with landmarks and readings over time (shows the face)",
     )
     predict.add_argument("--jobs", type=int, metavar="N", help="clips looked at at once (all cores)")
-    predict.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
+    predict.add_argument(
+        "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N"
+    )
     predict.add_argument(
         "--text-encoder", metavar="PATH", help="where the model's text encoder lies on this machine"
     )

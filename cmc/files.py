@@ -5,7 +5,7 @@ import glob
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,34 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for one in made:
         to_disk(one.parent)
+
+
+def fault(out: str | Path, read: Iterable[str | Path] = ()) -> str | None:
+    """Why no file should be written under a name, if so; to be asked before the work.
+
+    Parameters
+    ----------
+    out : path
+    read : iterable of path
+        Files that are to stay as they are, and folders of such files.
+    """
+    out = Path(out).absolute()
+    if os.path.isdir(out):
+        return "is a folder: give the name of a file"
+    folder = next(one for one in out.parents if os.path.exists(one))
+    if not os.path.isdir(folder):
+        return f"can't be written: {folder} is no folder"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"can't be written: you may not write to {folder}"
+    if not os.path.exists(out):
+        return None
+    if not os.path.isfile(out):
+        return "is a device: give the name of a file"
+    above = set(out.resolve().parents)
+    for one in filter(os.path.exists, read):
+        if os.path.samefile(out, one) or Path(one).resolve() in above:
+            return f"would be written over what is read ({one}): give another name"
+    return None
 
 
 def to_disk(path: Path) -> None:

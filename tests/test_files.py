@@ -26,6 +26,27 @@ def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
     assert names(target.parent) == ["a.csv"]
 
 
+def test_what_should_not_be_written(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "model/config.json").touch()
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    read = ["a.csv", tmp_path / "a.csv", tmp_path / "model", "someone/model"]
+    assert files.fault(tmp_path / "new/b.csv", read) is None and names(tmp_path) == [
+        "a.csv",
+        "link.csv",
+        "model",
+    ]
+    for name in ("a.csv", "link.csv", "model/config.json", "model/../a.csv"):
+        assert "would be written over what is read" in files.fault(tmp_path / name, read)
+    assert files.fault(tmp_path / "a.csv", [tmp_path / "model"]) is None
+    assert files.fault(tmp_path) == "is a folder: give the name of a file"
+    assert files.fault(tmp_path / "a.csv/b.csv").endswith("a.csv is no folder")
+    assert files.fault("/dev/null").startswith("is a device")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert files.fault(tmp_path / "new/b.csv").endswith(f"you may not write to {tmp_path}")
+
+
 def test_a_failure_keeps_the_old_file(tmp_path):
     target = tmp_path / "a.csv"
     target.write_text("old")

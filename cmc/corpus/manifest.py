@@ -274,14 +274,8 @@ def chinese(text: str) -> bool:
 
 def check_header(path: str | Path, header: list[str], rules: Rules) -> None:
     missing = [name for name in rules.required if name not in header]
-    if missing and len(header) == 1:
-        for delimiter, name in DELIMITERS.items():
-            if delimiter in header[0]:
-                raise ManifestError(
-                    f"{path} has {name} between its columns; expected commas. Save it as comma-separated CSV; "
-                    f"its header is {header[0]!r}"
-                )
     if missing:
+        check_commas(path, header)
         raise ManifestError(
             f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"found {', '.join(header) or 'nothing'}. Its first line must name the columns, with commas between."
@@ -292,6 +286,16 @@ def check_header(path: str | Path, header: list[str], rules: Rules) -> None:
         )
     if twice := [name for name in (*rules.required, *UNIMODAL, "path", *SPAN) if header.count(name) > 1]:
         raise ManifestError(f"{path} has the column {twice[0]} {header.count(twice[0])} times; leave one")
+
+
+def check_commas(path: str | Path, header: Sequence[str]) -> None:
+    """Refuse a header whose columns something else than commas divides."""
+    for delimiter, name in DELIMITERS.items():
+        if len(header) == 1 and delimiter in header[0]:
+            raise ManifestError(
+                f"{path} has {name} between its columns; expected commas. Save it as comma-separated CSV; "
+                f"its header is {header[0]!r}"
+            )
 
 
 def check(row: dict[str, str], name: str, rules: Rules) -> Clip:

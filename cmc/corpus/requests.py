@@ -76,6 +76,16 @@ def gather(given: Sequence[str | Path | Request], text: str | None = None) -> li
     return [replace(found[0], text=text)]
 
 
+def files_of(given: Sequence[str | Path | Request], found: Iterable[Request]) -> Iterator[Path]:
+    """All files that are read: tables, and of the clips that `gather` found in them recordings and transcripts."""
+    for one in (Path(one) for one in given if not isinstance(one, Request)):
+        if listed := manifest.label_file(one) if one.is_dir() else one:
+            yield listed
+    for request in found:
+        yield Path(request.path)
+        yield Path(request.path).with_suffix(manifest.TRANSCRIPT)
+
+
 def of_folder(folder: Path) -> list[Request]:
     """The clips of a folder's label file, if it has one; else all its videos and those below it, by name."""
     if listed := manifest.label_file(folder):
@@ -96,8 +106,12 @@ def with_transcript(request: Request) -> Request:
 def of_table(path: Path) -> list[Request]:
     """The rows of a table; paths are seen from where it lies."""
     try:
-        rows = list(csv.DictReader(manifest.decoded(path).splitlines(keepends=True), strict=True))
-    except (OSError, csv.Error, manifest.ManifestError) as error:
+        lines = csv.DictReader(manifest.decoded(path).splitlines(keepends=True), strict=True)
+        manifest.check_commas(path, lines.fieldnames or [])
+        rows = list(lines)
+    except manifest.ManifestError as error:
+        raise RequestError(str(error)) from None
+    except (OSError, csv.Error) as error:
         raise RequestError(f"{path} can't be read as a table: {error}") from None
     if not rows:
         raise RequestError(f"{path} has no rows")

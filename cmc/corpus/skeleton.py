@@ -127,12 +127,14 @@ def write(found: Skeleton, path: Path) -> None:
     Raises
     ------
     SkeletonError
-        There is one, which may hold work.
+        There is one, which may hold work; or the folder can't be written to.
     """
     if path.exists():
         raise SkeletonError(
             f"{path} is there already and may hold your labels: move it, or give another name"
         )
+    if reason := files.fault(path):
+        raise SkeletonError(f"{path} {reason}")
     with files.whole(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         lines = csv.DictWriter(file, found.columns, restval="", lineterminator="\n")
         lines.writeheader()

@@ -13,6 +13,7 @@ in which nothing was found.
 
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,7 @@ from cmc import MODALITIES, files
 from cmc.features.contract import Features
 
 FORMAT = "cmc-features-1"
+SUFFIX = ".h5"  # of all feature files that runs make
 CHUNK_BYTES = 1 << 18  # of one compressed piece of `values`
 BUFFER_BYTES = 1 << 23  # rows kept back until they fill whole chunks
 STRING = h5py.string_dtype()
@@ -246,17 +248,25 @@ class Reader:
     Raises
     ------
     StoreError
-        If the file can't be read, or is not a feature file of this version.
+        If the file is not there, can't be read, or is not a feature file of this version.
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not os.path.isfile(path):
+            raise StoreError(f"{path}: no such file")
+        again = "if a run has made it, delete it and run again"
         try:
             self.file = h5py.File(path, "r")
-        except OSError as error:
-            raise StoreError(f"{path} can't be read as HDF5 ({error}); delete it and run again") from None
+        except PermissionError:
+            raise StoreError(f"{path} can't be read: its owner does not let you") from None
+        except OSError:
+            if h5py.is_hdf5(path):
+                raise StoreError(f"{path} is damaged: get it again or, {again}") from None
+            way = f"; {again}" if Path(path).suffix == SUFFIX else ""
+            raise StoreError(f"{path} is no feature file, such as a run's features.h5{way}") from None
         if self.file.attrs.get("format") != FORMAT:
             self.file.close()
-            raise StoreError(f"{path} is not a {FORMAT} file; delete it and run again")
+            raise StoreError(f"{path} is not a {FORMAT} file; {again}")
 
     def __enter__(self) -> "Reader":
         return self

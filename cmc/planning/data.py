@@ -6,7 +6,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from cmc import hub
+from cmc import files, hub
 from cmc.code import checksum
 from cmc.corpus import folds, manifest, requests
 from cmc.corpus.manifest import Clip
@@ -215,13 +215,17 @@ class Data:
                 f"{place} can't be made: {dataset} is trained on features that others extracted, so that its"
                 " model reads no videos"
             )
-        path = Path(self._config["predictions"][name]["path"]).expanduser()
-        if not path.exists():
-            raise PlanError(f"{place} can't be made: there is no {path.absolute()} (predictions.{name}.path)")
+        given = Path(self._config["predictions"][name]["path"]).expanduser()
+        if not given.exists():
+            raise PlanError(f"{place} can't be made: there is no {given.absolute()} (predictions.{name}.path)")
         try:
-            found = requests.gather([path])
+            found = requests.gather([given])
         except requests.RequestError as error:
             raise PlanError(f"{place} can't be made: {error}") from None
+        read = list(requests.files_of([given], found))
+        for out in (f"{place}.csv", f"{place}.refused.csv"):
+            if reason := files.fault(out, read):
+                raise PlanError(f"predictions.{name}: {out} {reason}")
         return [file for file in dict.fromkeys(one.path for one in found) if os.path.isfile(file)]
 
     def annotated(self, dataset: str) -> bool:

@@ -18,9 +18,11 @@ from cmc.features.contract import Unusable
 from cmc.features.transcription import Transcriber, TranscriptionError
 from cmc.prediction.extraction import Refused
 from cmc.prediction.model import Model, ModelError, load
+from cmc.training.devices import DeviceError
 
 log = logging.getLogger(__name__)
 DIGITS = 6  # of numbers in a file
+MISTAKES = (DeviceError, ModelError, OSError, requests.RequestError, TranscriptionError, Unusable)
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -36,8 +38,7 @@ def run(asked: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
     try:
         wanted = requests.gather(asked.clips, asked.text)
-        if asked.overlay and (len(wanted) > 1 or asked.overlay.suffix.lower() != ".mp4"):
-            raise requests.RequestError("--overlay takes one clip and a name that ends in .mp4")
+        check_outputs(asked, wanted)
         model = load(
             asked.model,
             device=asked.device,
@@ -60,12 +61,40 @@ def run(asked: argparse.Namespace) -> int:
 
             overlay.write(asked.overlay, wanted[0], readings, model.modalities, model.scheme)
         return status
-    except (ModelError, TranscriptionError, Unusable, requests.RequestError) as mistake:
+    except MISTAKES as mistake:
         print(f"cmc predict: {mistake}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("cmc predict: stopped", file=sys.stderr)
         return 130
+
+
+def check_outputs(asked: argparse.Namespace, wanted: Sequence[requests.Request]) -> None:
+    """Refuse names under which nothing can be written, or that mean another format; before any work.
+
+    Raises
+    ------
+    RequestError
+    """
+    if asked.overlay and (len(wanted) > 1 or asked.overlay.suffix.lower() != ".mp4"):
+        raise requests.RequestError("--overlay takes one clip and a name that ends in .mp4")
+    folders = filter(None, (asked.model, asked.text_encoder, asked.transcribe))
+    read = [*requests.files_of(asked.clips, wanted), *folders]
+    for option, path in {"--out": asked.out, "--overlay": asked.overlay}.items():
+        if path and (reason := files.fault(path, read)):
+            raise requests.RequestError(f"{option} {path} {reason}")
+    if asked.out:
+        told = FORMATS.get(asked.out.suffix.lower())
+        if not (told or asked.format):
+            raise requests.RequestError(
+                f"--out {asked.out}: give it a name that ends in {', '.join(FORMATS)}, or say its --format"
+            )
+        if told and asked.format not in (None, told):
+            raise requests.RequestError(
+                f"--out {asked.out}: a file of this name holds {told}, not --format {asked.format}: leave one out"
+            )
+        if asked.overlay and asked.out.absolute() == asked.overlay.absolute():
+            raise requests.RequestError(f"--out and --overlay are the same file, {asked.out}")
 
 
 def predict(
@@ -189,11 +218,13 @@ def blank(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def table(rows: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -> str:
     """Rows for people: class and its probability, each modality's reading and weight, what dissents or lacks."""
-    lines = [["clip", "seconds", "class", "", *modalities, "dissents", "missing"]]
+    weighed = [f"{modality} (weight)" for modality in modalities]
+    lines = [["clip", "seconds", "class", "", *weighed, "dissents", "missing"]]
     for row in rows:
         end = "" if row["end"] is None or math.isnan(row["end"]) else f"{row['end']:.1f}"
         own = [
-            f"{row[f'{m}_class']} {row[f'router_{m}']:.2f}" if row[f"{m}_class"] else "-" for m in modalities
+            f"{row[f'{m}_class']} ({row[f'router_{m}']:.2f})" if row[f"{m}_class"] else "-"
+            for m in modalities
         ]
         lines.append(
             [

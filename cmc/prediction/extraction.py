@@ -21,6 +21,7 @@ from cmc.features.transcription import Segment, Transcriber
 BLOCK = 60.0  # s of a long recording that are treated at once
 AHEAD = 4  # clips for each job whose features may wait
 SLACK = 1e-6  # s by which windows may end beyond a recording
+REST = 0.1  # s at a recording's end that need no window of their own: less than a syllable
 NO_TEXT = "no transcript"
 
 
@@ -88,9 +89,16 @@ class Extraction:
         Modality -> function that makes its extractor.
     jobs : int, optional
         Threads that extract sound and pictures; as many as there are cores by default.
+
+    Raises
+    ------
+    RequestError
+        So many threads can't be.
     """
 
     def __init__(self, makers: Mapping[str, Callable[[], Any]], jobs: int | None = None) -> None:
+        if jobs is not None and jobs < 1:
+            raise RequestError(f"jobs is {jobs}: expected 1 or more, or nothing, which means all cores")
         self._makers, self._jobs = makers, jobs or os.cpu_count() or 1
         self._stack, self._own = ExitStack(), threading.local()
         self._opening = {modality: threading.Lock() for modality in makers}
@@ -122,15 +130,10 @@ class Extraction:
         ----------
         requests : sequence of Request
         window, hop : float, optional
-            Seconds.
+            Seconds; see `spacing`.
         transcriber : Transcriber, optional
             Of clips that come without a transcript.
         """
-        hop = window if hop is None else hop
-        if window is not None and hop is not None and not 0 < hop <= window:
-            raise RequestError(f"window is {window:g} s and hop {hop:g} s: expected 0 < hop <= window")
-        if window is None and hop is not None:
-            raise RequestError(f"hop is {hop:g} s, but there is no window")
         units = self._units(requests, window, hop, transcriber)
         with ThreadPoolExecutor(self._jobs, thread_name_prefix="extract") as pool:
             if "text" in self._makers and (transcriber or any(request.text for request in requests)):
@@ -224,6 +227,24 @@ class Extraction:
                 one.quality |= found.quality
 
 
+def spacing(window: float | None, hop: float | None) -> float | None:
+    """Seconds from window to window: by default those of a window; None if there is none.
+
+    Raises
+    ------
+    RequestError
+        They would leave gaps, or are no windows.
+    """
+    if window is None:
+        if hop is not None:
+            raise RequestError(f"hop is {hop:g} s, but there is no window")
+        return None
+    hop = window if hop is None else hop
+    if not 0 < hop <= window < math.inf:
+        raise RequestError(f"window is {window:g} s and hop {hop:g} s: expected 0 < hop <= window")
+    return hop
+
+
 def part(request: Request) -> str | Piece:
     """The recording, or the part of it that is meant."""
     whole = request.start == 0 and math.isinf(request.end)
@@ -237,7 +258,8 @@ def blocks(
     hop: float,
     segments: Sequence[Segment] | None,
 ) -> Iterator[Unit]:
-    """The blocks of a recording; a window belongs to the block that it begins in.
+    """The blocks of a recording; a window belongs to the block that it begins in. If the last leaves more than
+    `REST` unread, one more of the same length, in the same block, ends with the recording.
 
     Raises
     ------
@@ -254,9 +276,11 @@ def blocks(
         )
     count = max(1, math.floor((end - request.start - window + SLACK) / hop) + 1)
     starts = request.start + hop * np.arange(count)
+    last = [end - window] if end - (starts[-1] + window) > REST else []
     per_block = max(1, int(BLOCK // hop))
     for first in range(0, count, per_block):
-        windows = [(float(s), min(float(s) + window, end)) for s in starts[first : first + per_block]]
+        own = [*starts[first : first + per_block], *(last if first + per_block >= count else [])]
+        windows = [(float(s), min(float(s) + window, end)) for s in own]
         piece = Piece(request.path, windows[0][0], windows[-1][1])
         yield Unit(request, piece, windows, [spoken(segments, *one) for one in windows])
 

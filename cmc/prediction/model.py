@@ -19,8 +19,8 @@ from cmc.features.transcription import Transcriber
 from cmc.labels import Scheme
 from cmc.prediction import bundle
 from cmc.prediction.bundle import CONSENSUS, ModelError
-from cmc.prediction.extraction import Extraction, Refused, Sample
-from cmc.training import dataset
+from cmc.prediction.extraction import Extraction, Refused, Sample, spacing
+from cmc.training import dataset, devices
 from cmc.training.trained import Readings
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Model:
         self,
         directory: Path,
         *,
-        device: str = "auto",
+        device: str = "cpu",
         text_encoder: str | None = None,
         download: bool = False,
         other_versions: bool = False,
@@ -57,7 +57,7 @@ class Model:
         self.modalities = bundle.modalities(self.facts)
         self.scheme = Scheme.of(self.facts)
         self.classes = list(self.scheme.classes)
-        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self._device = device
         self._encoder = text_encoder or self.facts["text_encoder"]
         self._download, self._other_versions = download, other_versions
         self._recipes = {m: store.Recipe(**self.facts["recipes"][m]) for m in self.modalities}
@@ -92,7 +92,8 @@ class Model:
         text : str, optional
             What is said in the one clip.
         window, hop : float, optional
-            Seconds: a row for each window of a long recording, one every `hop` (default: `window`).
+            Seconds: a row for each window of a long recording, one every `hop` (default: `window`). What is left
+            at the end, if more than 0.1 s, gets one more, which ends with the recording.
         jobs : int, optional
             Clips from which features are extracted at once; as many as there are cores by default.
         transcribe : str, optional
@@ -115,7 +116,7 @@ class Model:
         ModelError
             The model can't be used for this.
         RequestError
-            No clips are given, or a text for several.
+            No clips are given, or a text for several; window, hop or jobs are none.
         TranscriptionError
             The model that is to transcribe can't be used.
         Unusable
@@ -148,10 +149,20 @@ class Model:
         transcriber: Transcriber | None = None,
     ) -> Iterator["dict[str, Any] | Refused"]:
         """A row for each clip or window in turn, or why there is none; see `predict`. Memory does not grow with
-        their number, nor with their length if there is a window."""
-        with self.extraction(jobs) as extraction:
-            samples = extraction.samples(wanted, window, hop, transcriber)
-            while batch := list(islice(samples, 1 if window is None and len(wanted) == 1 else BATCH)):
+        their number, nor with their length if there is a window. Mistakes are told at once, before the first."""
+        extraction = self.extraction(jobs)
+        hop = spacing(window, hop)
+        return self._rows(
+            extraction,
+            extraction.samples(wanted, window, hop, transcriber),
+            1 if window is None and len(wanted) == 1 else BATCH,
+        )
+
+    def _rows(
+        self, extraction: Extraction, samples: Iterator[Sample | Refused], size: int
+    ) -> Iterator["dict[str, Any] | Refused"]:
+        with extraction:
+            while batch := list(islice(samples, size)):
                 yield from self._read_batch(batch, extraction)
 
     def extraction(self, jobs: int | None = None) -> Extraction:
@@ -200,6 +211,8 @@ class Model:
         ModelError
             Its features have other widths than the model's, or its clips are in folds: most of the model's members
             may have been trained on any of them.
+        StoreError
+            It is no feature file, see `cmc.features.store.Reader`.
         """
         with store.Reader(path) as reader:
             divided = folds.numbers(reader.table("clips")["split"])
@@ -360,7 +373,7 @@ def load(
         Directory of a model (`snakemake results/<data set>/model` makes it), or its name on the Hugging Face
         hub.
     device : str
-        Of torch; auto takes a GPU where there is one.
+        auto (a GPU where there is one), cpu, cuda or cuda:N.
     text_encoder : str, optional
         Where the text encoder lies, if not where it was in training.
     download : bool
@@ -372,7 +385,10 @@ def load(
     ------
     ModelError
         It isn't here, is damaged, or of another version.
+    DeviceError
+        There is no such device.
     """
+    device = devices.choose(device)
     directory = bundle.find(name, download)
     return Model(
         directory,

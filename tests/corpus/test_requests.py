@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cmc.corpus.requests import Request, RequestError, gather
+from cmc.corpus.requests import Request, RequestError, files_of, gather
 
 
 def touch(folder, *names):
@@ -35,11 +35,20 @@ def test_tables(tmp_path):
     assert gather([tmp_path]) == [Request("v$_$1", str(tmp_path / "Raw/v/1.mp4"), "Hello.")]
 
 
+def test_all_that_is_read(tmp_path):
+    touch(tmp_path, "Raw/v/1.mp4", "new/a.mp4", "own.csv")
+    (tmp_path / "label.csv").write_text("video_id,clip_id\nv,1\n")
+    given = [tmp_path, tmp_path / "new"]
+    found = {str(path.relative_to(tmp_path)) for path in files_of(given, gather(given))}
+    assert found == {"label.csv", "Raw/v/1.mp4", "Raw/v/1.txt", "new/a.mp4", "new/a.txt"}
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         ("", "has no rows"),
         ("text\nhello\n", "line 2: no path, nor video_id and clip_id"),
+        ("path;text\na.mp4;Hello.\n", "t.csv has semicolons between its columns; expected commas"),
         ("path,start\na.mp4,soon\n", "line 2: start and end are seconds"),
         ("path,start,end\na.mp4,3,2\n", "line 2: from 3 to 2 s is no piece"),
     ],

@@ -34,6 +34,8 @@ def test_a_folder_a_speaker(tmp_path, capsys):
     assert Counter(splits.values()) == {"train": 6, "valid": 2, "test": 2}
     assert cli.main(["init", str(tmp_path)]) == 2
     assert "may hold your labels" in capsys.readouterr().err
+    with pytest.raises(skeleton.SkeletonError, match="is no folder"):
+        skeleton.write(skeleton.Skeleton(rows), tmp_path / "label.csv/label.csv")
 
     # once it is filled in, it is a label file
     for row in rows:

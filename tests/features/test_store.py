@@ -66,11 +66,20 @@ def test_values_that_do_not_fit_are_refused(tmp_path):
 
 def test_strange_files_are_refused(tmp_path):
     (tmp_path / "f.h5").write_bytes(b"nonsense")
-    with pytest.raises(store.StoreError, match="can't be read"):
-        store.Reader(tmp_path / "f.h5")
+    (tmp_path / "table.csv").write_bytes(b"path,text\n")
     h5py.File(tmp_path / "g.h5", "w").close()
-    with pytest.raises(store.StoreError, match="is not a"):
-        store.Reader(tmp_path / "g.h5")
+    (tmp_path / "half.h5").write_bytes((tmp_path / "g.h5").read_bytes()[:500])
+    advice = "if a run has made it, delete it and run again"
+    for name, told, deleted in (
+        ("f.h5", "is no feature file", True),
+        ("g.h5", "is not a cmc-features-1 file", True),
+        ("half.h5", "is damaged", True),
+        ("table.csv", "is no feature file, such as a run's features.h5", False),  # a file of the user's own
+        ("nosuch.h5", "no such file", False),
+    ):
+        with pytest.raises(store.StoreError, match=rf"{name}.* ?{told}") as raised:
+            store.Reader(tmp_path / name)
+        assert (advice in str(raised.value)) is deleted and "\n" not in str(raised.value)
 
 
 class Fake:

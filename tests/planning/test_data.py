@@ -129,3 +129,17 @@ def test_clips_that_a_model_is_to_read(tmp_path, corpus):
         data.clips_read("mine", "gone")
     with pytest.raises(PlanError, match="features that others extracted"):
         data.clips_read("other", "own")
+
+
+def test_a_table_of_clips_is_not_written_over(tmp_path, corpus, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "results/mine/predictions/label.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("path\na.mp4\n")
+    for place in (table, table.parent):
+        predictions = {"label": {"path": str(place)}}
+        _, data = plan(datasets={"mine": MINE | {"root": str(corpus)}}, predictions=predictions)
+        with pytest.raises(
+            PlanError, match=r"predictions\.label: results/.*/label\.csv would be written over"
+        ):
+            data.clips_read("mine", "label")

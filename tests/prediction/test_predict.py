@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from tiny_models import whisper
 
 import cmc
 from cmc import cli
+from cmc.features import media
 from cmc.features.contract import Unusable
 from cmc.labels import CLASSES
 from cmc.prediction import export, extraction
@@ -118,9 +121,12 @@ def test_rows_do_not_depend_on_company_or_jobs(trained, model, rows):
 def test_windows_of_a_recording(trained, model, monkeypatch):
     clip = clip_of(trained)
     whole = model.predict(clip, window=1.0, hop=0.5)
-    length = model.predict(clip)["end"][0]
-    assert whole["start"].tolist() == [0.5 * i for i in range(len(whole))]
-    assert len(whole) == int((length - 1) / 0.5 + 1e-6) + 1 and (whole["end"] - whole["start"] == 1).all()
+    length = media.duration(clip)
+    regular = int((length - 1) / 0.5 + 1e-6) + 1
+    assert whole["start"].tolist()[:regular] == [0.5 * i for i in range(regular)]
+    assert (
+        np.allclose(whole["end"] - whole["start"], 1) and length - 0.1 <= whole["end"].max() <= length + 1e-6
+    )
     monkeypatch.setattr(extraction, "BLOCK", 1.0)
     pieces = model.predict(clip, window=1.0, hop=0.5)
     assert pieces["start"].tolist() == whole["start"].tolist()
@@ -134,6 +140,22 @@ def test_memory_is_that_of_a_block(trained):
     units = list(extraction.blocks(request, 7200.0, 4.0, 1.0, None))
     assert sum(len(unit.windows) for unit in units) == 7197
     assert max(unit.source.end - unit.source.start for unit in units) <= extraction.BLOCK + 4
+
+
+@pytest.mark.parametrize(
+    ("length", "windows"),
+    [
+        (3.0, [(0, 1), (1, 2), (2, 3)]),
+        (3.05, [(0, 1), (1, 2), (2, 3)]),
+        (2.6, [(0, 1), (1, 2), (1.6, 2.6)]),
+        (0.6, [(0, 0.6)]),
+    ],
+)
+def test_what_is_left_at_the_end_is_read(monkeypatch, length, windows):
+    for block in (60.0, 1.0):
+        monkeypatch.setattr(extraction, "BLOCK", block)
+        units = extraction.blocks(extraction.Request("talk", "talk.mp4"), length, 1.0, 1.0, None)
+        np.testing.assert_allclose([one for unit in units for one in unit.windows], windows)
 
 
 def test_windows_of_a_recording_that_is_transcribed(trained, model, tmp_path):
@@ -151,6 +173,14 @@ def test_windows_of_a_recording_that_is_transcribed(trained, model, tmp_path):
         (["--hop", "1"], "there is no window"),
         (["--window", "0"], "window is 0 s"),
         (["--window", "1", "--hop", "2"], "expected 0 < hop <= window"),
+        (["--window", "inf"], "expected 0 < hop <= window"),
+        (["--jobs", "-3"], "jobs is -3: expected 1 or more"),
+        (["--jobs", "0"], "jobs is 0: expected 1 or more"),
+        (["--device", "gpu"], "device is 'gpu': expected auto, cpu, cuda or cuda:N"),
+        (["--out", "rows.xlsx"], "a name that ends in .csv, .jsonl, .ndjson, or say its --format"),
+        (["--out", "rows.csv", "--format", "table"], "a file of this name holds csv, not --format table"),
+        (["--out", "rows.csv", "--format", "jsonl"], "a file of this name holds csv, not --format jsonl"),
+        (["--out", "/dev/null", "--format", "csv"], "is a device"),
         (["--window", "1", "--text", "Hello."], "a transcript without times can't be cut into windows"),
         (["--overlay", "out.avi"], "--overlay takes one clip and a name that ends in .mp4"),
         (["--transcribe", "nobody/nothing"], "hf download openai/whisper-small"),
@@ -160,7 +190,33 @@ def test_mistakes_of_the_command_line(trained, capsys, options, told):
     status, said, error = command(
         capsys, clip_of(trained), "--model", trained / "results/demo/model", *options
     )
-    assert status == 2 and said.count("\n") <= 1 and told in error and error.count("\n") == 1
+    header = "a transcript without times" in told  # which is a clip's mistake, not the command line's
+    assert status == 2 and said.count("\n") == header and told in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--overlay", "own.mp4"], "--overlay own.mp4 would be written over what is read"),
+        (["--out", "own.mp4"], "--out own.mp4 would be written over what is read"),
+        (["--out", "own.csv"], "--out own.csv would be written over what is read"),
+        (["--out", "own.txt", "--format", "csv"], "--out own.txt would be written over what is read"),
+        (["--out", "model/config.json", "--format", "jsonl"], "would be written over what is read (model)"),
+        (["--out", "model"], "--out model is a folder"),
+        (["--overlay", "own.csv/seen.mp4"], "own.csv is no folder"),
+        (["--overlay", "a.mp4", "--out", "a.mp4", "--format", "csv"], "are the same file, a.mp4"),
+    ],
+)
+def test_nothing_that_is_read_is_written_over(tmp_path, monkeypatch, capsys, options, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "own.csv").write_text("path\nown.mp4\n")
+    for name in ("own.mp4", "own.txt", "model/config.json"):
+        (tmp_path / name).touch()
+    before = sorted(tmp_path.rglob("*"))
+    status, said, error = command(capsys, "own.csv", "--model", "model", *options)
+    assert (status, said) == (2, "") and told in error and error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "own.mp4").stat().st_size == 0
 
 
 # ------------------------------------------------------------------------------------------ bad input
@@ -337,6 +393,10 @@ def test_features_of_a_clip_are_those_of_the_run(trained):
         np.testing.assert_allclose(table.index, stored[modality].index)
         assert table.attrs["version"] == stored[modality].attrs["version"]
     assert fresh["vision"].index.name == "seconds" and fresh["vision"].attrs["quality"]["faces"] > 0.9
+    with warnings.catch_warnings(action="error"):
+        assert "seconds" in repr(stored["vision"])
+    with pytest.raises(Unusable, match=r"^nosuch\.mp4: no such file$"):
+        cmc.extract("nosuch.mp4")
     with pytest.raises(KeyError, match="no clip is called"):
         results.features("nobody")
     with pytest.raises(ValueError, match="choose one of chsims33"):
@@ -379,6 +439,7 @@ def test_a_table_on_a_terminal(trained, capsys):
     assert (
         status == 0 and heading.split()[:3] == ["clip", "seconds", "class"] and "text: no transcript" in row
     )
+    assert "vision (weight)" in heading and re.search(r"(negative|neutral|positive) +\d+% .*\(0\.\d\d\)", row)
 
 
 def test_a_file_is_whole_or_not_there(trained, tmp_path, capsys):

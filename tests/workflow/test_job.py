@@ -8,6 +8,8 @@ import pytest
 import torch
 from small_run import ROOT
 
+from cmc.training import devices
+
 PATH = ROOT / "workflow/scripts/job.py"
 LIVES_ON = f"""
 import importlib.util, sys, tempfile
@@ -70,6 +72,23 @@ def test_a_gpu_that_is_not_there(job, monkeypatch):
         RuntimeError, match=r"device is cuda:1, but PyTorch finds no GPU on .*set device to auto"
     ):
         job.device("cuda:1")
+
+
+def test_a_device_that_is_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [devices.choose(name) for name in ("auto", "cpu", "cuda", "cuda:1")] == [
+        "cuda",
+        "cpu",
+        "cuda",
+        "cuda:1",
+    ]
+    for name, told in (
+        ("gpu", "expected auto, cpu, cuda or cuda:N"),
+        ("cuda:2", "the last GPU .* is cuda:1"),
+    ):
+        with pytest.raises(devices.DeviceError, match=told):
+            devices.choose(name)
 
 
 def test_one_gpu_of_several(tmp_path, job, monkeypatch):

@@ -4,7 +4,6 @@ import fcntl
 import itertools
 import logging
 import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -42,19 +41,14 @@ def device(setting: str) -> str:
     """The device of a setting, with `auto` decided, and torch told to compute the same numbers every time."""
     import torch
 
-    from cmc.training import determinism
+    from cmc.training import determinism, devices
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     determinism.same_bytes()
     if setting in ("auto", "cuda") and (count := torch.cuda.device_count()) > 1:  # starts no GPU yet
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
         os.environ["CUDA_VISIBLE_DEVICES"] = least_used(visible.split(","))
-    if setting.startswith("cuda") and not torch.cuda.is_available():
-        raise RuntimeError(
-            f"device is {setting}, but PyTorch finds no GPU on {platform.node()}: set device to auto or cpu, or "
-            "let the job ask for one (docs/cluster.md); nvidia-smi says what this machine has"
-        )
-    return ("cuda" if torch.cuda.is_available() else "cpu") if setting == "auto" else setting
+    return devices.choose(setting)
 
 
 def least_used(gpus: list[str]) -> str:
