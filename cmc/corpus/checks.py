@@ -14,6 +14,7 @@ from cmc.corpus import manifest
 from cmc.corpus.manifest import Manifest, Rules
 
 SHOWN = 5  # names or reasons in a message
+Row = tuple[str, str]  # one that is refused: its clip, and why
 SIGNS = {-1: "negative", 0: "neutral", 1: "positive"}
 VARYING = re.compile(  # parts of a reason that differ from clip to clip: quoted texts, numbers, lines
     r"""(?<!\w)(?P<quote>['"]).*?(?P=quote)(?!\w)|(?<!\w)[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?!\w)"""
@@ -73,11 +74,12 @@ def corpus(
     ManifestError
         If a video leads out of the data set's folder.
     """
-    refused = {clip for clip, stage, _ in found.refused if stage != manifest.LEFT_OUT}
-    lost = refused - {clip.clip_id for clip in found.clips}
+    refused = [(clip, reason) for clip, stage, reason in found.refused if stage != manifest.LEFT_OUT]
+    torn = [row for row in refused if row[1].startswith(manifest.TORN)]
+    lost = [row for row in refused if not row[1].startswith(manifest.TORN)]
     absent = missing_videos(found, where) if where else {}
     total = len(found.clips) + len(lost)
-    result = []
+    result = two_splits(torn)
     used = [clip for clip in found.clips if clip.clip_id not in absent]
     if len(lost) + len(absent) > max_share * total or not used:
         result.append(Finding("error", too_many(found, lost, absent, total, max_share, root, rules)))
@@ -98,9 +100,18 @@ def corpus(
 # ------------------------------------------------------------------------------------------ clips that are lost
 
 
+def two_splits(torn: list[Row]) -> list[Finding]:
+    """Clips that rows of two splits have. The order of rows must not say whether they train or test."""
+    if not torn:
+        return []
+    have = "row has" if len(torn) == 1 else "rows have"
+    line = f"{len(torn)} {have} a clip that is in another split, too: say in which it is, and take the other row out"
+    return [Finding("error", "\n    ".join([line, *reasons(torn)]))]
+
+
 def too_many(
     found: Manifest,
-    lost: set[str],
+    lost: list[Row],
     absent: Mapping[str, str],
     total: int,
     max_share: float,
@@ -111,7 +122,7 @@ def too_many(
     lines = [
         f"{len(lost) + len(absent)} of {total} clips can't be used, more than the allowed share of {max_share:g}"
     ]
-    lines += reasons(found, lost)
+    lines += reasons(lost)
     lines += videos(absent, root)
     if names := named_labels(found):
         shown = ", ".join(f"{name} ({count})" for name, count in names.most_common(SHOWN))
@@ -120,20 +131,26 @@ def too_many(
     return "\n    ".join(lines)
 
 
-def few_lost(found: Manifest, lost: set[str], absent: Mapping[str, str], total: int, root: Path) -> str:
+def few_lost(found: Manifest, lost: list[Row], absent: Mapping[str, str], total: int, root: Path) -> str:
     """Some clips can't be used, no more than allowed."""
     lines = [f"{len(lost) + len(absent)} of {total} clips can't be used and will be left out"]
-    return "\n    ".join([*lines, *reasons(found, lost), *videos(absent, root)])
+    return "\n    ".join([*lines, *reasons(lost), *videos(absent, root)])
 
 
-def reasons(found: Manifest, lost: set[str]) -> list[str]:
-    """Why rows are refused, the most frequent first: a line a kind of reason, with its first row."""
-    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for clip, _, reason in found.refused:
-        if clip in lost:
-            kinds[VARYING.sub("...", reason)].append((clip, reason))
+def reasons(lost: list[Row]) -> list[str]:
+    """Why rows are refused, the most frequent kind of reason first: its number, and the first clips of it."""
+    kinds: dict[str, list[Row]] = defaultdict(list)
+    for clip, reason in lost:
+        kinds[VARYING.sub("...", reason)].append((clip, reason))
     ordered = sorted(kinds.values(), key=len, reverse=True)
-    lines = [f"{len(rows):6}  {rows[0][1]} ({rows[0][0]})" for rows in ordered[:SHOWN]]
+    lines = []
+    for rows in ordered[:SHOWN]:
+        named: dict[str, list[str]] = defaultdict(list)
+        for clip, reason in rows[:SHOWN]:
+            named[reason].append(clip)
+        told = [f"{reason} ({', '.join(clips)})" for reason, clips in named.items()]
+        told += [f"and {len(rows) - SHOWN} more"] * (len(rows) > SHOWN)
+        lines += [f"{len(rows):6}  {told[0]}", *(f"        {more}" for more in told[1:])]
     return lines + [f"        and {len(ordered) - SHOWN} other reasons"] * (len(ordered) > SHOWN)
 
 

@@ -69,7 +69,7 @@ def test_names_of_emotions_as_labels(root):
     write(root, ["happy", "sad", "happy", "angry"] * 3, annotated=False)
     error = told(judged(root), "error")
     assert error.startswith("12 of 12 clips can't be used, more than the allowed share of 0.05")
-    assert "12  label 'happy' is no number (v0$_$0000)" in error
+    assert "12  label 'happy' is no number (v0$_$0000, v0$_$0002, v1$_$0004)" in error
     assert "labels are names: happy (6), sad (3), angry (3)" in error and "[-1, 1]" in error
     assert "quarantine.csv" not in error  # there is none yet
 
@@ -79,6 +79,32 @@ def test_reasons_are_grouped_and_the_most_frequent_comes_first(root):
     assert "2 of 12 clips" in told(judged(root), "error")
     lines = told(judged(root, max_share=0.5), "warning").splitlines()
     assert [line.split()[0] for line in lines] == ["2", "1", "1"]
+
+
+def test_a_clip_in_two_splits_stops_the_run(root):
+    twice = [f"{number:04d}" for number in range(11)] + ["0000"]
+    write(root, clips=twice, videos=[f"v{number // 3}" for number in range(11)] + ["v0"])
+    error = told(judged(root, max_share=1), "error")
+    assert error.startswith("1 row has a clip that is in another split, too: say in which")
+    assert "duplicate id in two splits; train on line 2, test on line 13 (v0$_$0000)" in error
+
+
+def test_a_row_twice_in_one_split_counts_as_lost(root):
+    write(root, [*VALUES, 0], [*SPLITS, "train"], [f"{n:04d}" for n in (*range(12), 0)],
+          [f"v{n // 3}" for n in (*range(12), 0)])  # fmt: skip
+    assert "1 of 13 clips can't be used, more than the allowed share" in told(judged(root), "error")
+    warning = told(judged(root, max_share=0.1), "warning")
+    assert "1  duplicate id; line 2 is kept and line 14 refused (v0$_$0000)" in warning
+
+
+def test_clips_of_a_reason_are_named_with_their_values(root):
+    write(root, [2.4, 3, *["x"] * 7, *VALUES[9:]])
+    warning = told(judged(root, max_share=1), "warning")
+    assert re.search(
+        r"7  label 'x' is no number \(v0\$_\$0002, v1\$_\$0003, .*v2\$_\$0006\)\n +and 2 more\n"
+        r" +2  label 2.4 is outside \[-1, 1\] \(v0\$_\$0000\)\n +label 3 is outside \[-1, 1\] \(v0\$_\$0001\)",
+        warning,
+    ), warning
 
 
 def test_other_names_of_the_validation_split(root):

@@ -17,7 +17,7 @@ CLIPS = [  # video, clip, transcript, split, M and (T, A, V); seconds of 2, 3, .
     ("z", "1", "HELLO THERE", "test", 0.2, (np.nan, 0.2, 0.2)),
 ]
 REFUSED = [
-    ("video_0001$_$0002", "manifest", "duplicate id; the first row that has it is kept (line 9 is refused)"),
+    ("video_0001$_$0002", "manifest", "duplicate id; line 2 is kept and line 9 refused"),
     ("video_0001$_$0098", "audio", "video is missing: /data/Raw/video_0001/0098.mp4"),
     ("video_0001$_$0098", "vision", "video is missing: /data/Raw/video_0001/0098.mp4"),
     ("a|b$_$1", "vision", "video is missing: /data/Raw/a|b/1.mp4"),
