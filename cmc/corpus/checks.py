@@ -15,6 +15,12 @@ from cmc.corpus.manifest import Manifest, Rules
 
 SHOWN = 5  # names or reasons in a message
 Row = tuple[str, str]  # one that is refused: its clip, and why
+# column -> what is told of those that are in several splits, and what to do
+SHARED = {
+    "video_id": ("Source videos in more than one split", "split by video"),
+    "speaker": ("Speakers in more than one split", "split by speaker"),
+}
+LEAK = "What a model learns of a speaker or a scene in training may help it in the test"
 SIGNS = {-1: "negative", 0: "neutral", 1: "positive"}
 VARYING = re.compile(  # parts of a reason that differ from clip to clip: quoted texts, numbers, lines
     r"""(?<!\w)(?P<quote>['"]).*?(?P=quote)(?!\w)|(?<!\w)[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?!\w)"""
@@ -90,6 +96,7 @@ def corpus(
         result.append(Finding("good", f"left out: {told}"))
     if used:
         result += splits(used) if rules.by is None else divided(used, rules.by, found.clips)
+        result += shared(used)
         result += (
             emotions(used, rules.spellings) if rules.spellings else classes(used, has0, one_sided_labels)
         )
@@ -268,6 +275,20 @@ def divided(used: list[manifest.Clip], by: str, clips: list[manifest.Clip]) -> l
     sizes = sorted(counts.values())
     told = f"{len(used)} clips in {len(counts)} folds by {by}, of {sizes[0]} to {sizes[-1]} clips"
     return [Finding("good", f"{told}: each is tested once, by models that were trained on the others")]
+
+
+def shared(used: list[manifest.Clip]) -> list[Finding]:
+    """Source videos and speakers whose clips are in several splits, or folds."""
+    found = []
+    for column, (what, advice) in SHARED.items():
+        places: dict[str, set[str]] = defaultdict(set)
+        for clip in used:
+            places[getattr(clip, column)].add(clip.split)
+        names = sorted(name for name, parts in places.items() if name and len(parts) > 1)
+        if names:
+            text = f"{what}: {len(names)} ({some(list(map(manifest.escaped, names)))}). {LEAK}: {advice}"
+            found.append(Finding("warning", text))
+    return found
 
 
 def emotions(used: list[manifest.Clip], spellings: Mapping[str, str | None]) -> list[Finding]:

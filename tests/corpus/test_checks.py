@@ -89,6 +89,16 @@ def test_a_clip_in_two_splits_stops_the_run(root):
     assert "duplicate id in two splits; train on line 2, test on line 13 (v0$_$0000)" in error
 
 
+def test_source_videos_and_speakers_in_two_splits_are_told(root):
+    lines = ["video_id,clip_id,text,label,mode,speaker"]
+    for n, (label, mode) in enumerate(zip(VALUES, SPLITS, strict=True)):
+        lines.append(f"v{n // 3},{n:04d},hello,{label},{'test' if n in (0, 3) else mode},{'anna' * (n in (4, 9))}")
+    (root / "label.csv").write_text("\n".join(lines))
+    warning = told(judged(root), "warning")
+    assert "Source videos in more than one split: 2 (v0, v1). What a model learns of a speaker" in warning
+    assert "Speakers in more than one split: 1 (anna). " in warning and "split by speaker" in warning
+
+
 def test_a_row_twice_in_one_split_counts_as_lost(root):
     write(root, [*VALUES, 0], [*SPLITS, "train"], [f"{n:04d}" for n in (*range(12), 0)],
           [f"v{n // 3}" for n in (*range(12), 0)])  # fmt: skip
