@@ -112,7 +112,9 @@ def two_splits(torn: list[Row]) -> list[Finding]:
     if not torn:
         return []
     have = "row has" if len(torn) == 1 else "rows have"
-    line = f"{len(torn)} {have} a clip that is in another split, too: say in which it is, and take the other row out"
+    line = (
+        f"{len(torn)} {have} a clip that is in another split, too: say in which, and take the other row out"
+    )
     return [Finding("error", "\n    ".join([line, *reasons(torn)]))]
 
 
@@ -130,8 +132,8 @@ def too_many(
         f"{len(lost) + len(absent)} of {total} clips can't be used, more than the allowed share of {max_share:g}"
     ]
     lines += reasons(lost)
-    lines += videos(absent, root)
-    if names := named_labels(found):
+    lines += videos(absent, found, root)
+    if names := named_labels(found, rules):
         shown = ", ".join(f"{name} ({count})" for name, count in names.most_common(SHOWN))
         lines.append(f"labels are names: {shown}{' ...' * (len(names) > SHOWN)}. {way_out(names, rules)}")
     lines.append("Mend the label file or the folder, or raise quarantine.max_share in the config")
@@ -141,7 +143,7 @@ def too_many(
 def few_lost(found: Manifest, lost: list[Row], absent: Mapping[str, str], total: int, root: Path) -> str:
     """Some clips can't be used, no more than allowed."""
     lines = [f"{len(lost) + len(absent)} of {total} clips can't be used and will be left out"]
-    return "\n    ".join([*lines, *reasons(lost), *videos(absent, root)])
+    return "\n    ".join([*lines, *reasons(lost), *videos(absent, found, root)])
 
 
 def reasons(lost: list[Row]) -> list[str]:
@@ -161,12 +163,15 @@ def reasons(lost: list[Row]) -> list[str]:
     return lines + [f"        and {len(ordered) - SHOWN} other reasons"] * (len(ordered) > SHOWN)
 
 
-def named_labels(found: Manifest) -> Counter[str]:
-    """How often each label stands there that is a word and no number, or no class."""
+def named_labels(found: Manifest, rules: Rules) -> Counter[str]:
+    """How often each label stands there that is a word and no number, or no class. A few words among numbers are
+    slips and no names."""
     words = (
         re.match(r"label '(.*[^\W\d].*)' is no (number|class)", reason) for _, _, reason in found.refused
     )
-    return Counter(word[1] for word in words if word)
+    names = Counter(word[1] for word in words if word)
+    few = 2 * names.total() < len(found.clips) + len(found.refused)
+    return Counter() if few and rules.spellings is None else names
 
 
 def way_out(names: Counter[str], rules: Rules) -> str:
@@ -192,21 +197,43 @@ def missing_videos(found: Manifest, where: Callable[[str], str]) -> dict[str, st
     return {clip: path for clip, path in paths if not os.path.isfile(path)}
 
 
-def videos(absent: Mapping[str, str], root: Path) -> list[str]:
+def videos(absent: Mapping[str, str], found: Manifest, root: Path) -> list[str]:
     """What is said of missing videos: how many, which first, and what lies there instead."""
     if not absent:
         return []
-    clip, path = next(iter(absent.items()))
-    return [f"{len(absent):6}  video is missing: {path}", *(f"        {hint}" for hint in hints(clip, root))]
+    first = next(clip for clip in found.clips if clip.clip_id in absent)
+    lines = [f"{len(absent):6}  video is missing: {absent[first.clip_id]}"]
+    lines += [
+        f"        {hint}" for hint in (elsewhere(first.path, root) if first.path else hints(first, root))
+    ]
+    others = [clip for clip in absent if clip != first.clip_id]
+    return [*lines, *[f"        missing, too: {some(others)}"] * bool(others)]
 
 
-def hints(clip: str, root: Path) -> list[str]:
+def elsewhere(path: str, root: Path) -> list[str]:
+    """Where a video may lie instead of where the column path says."""
+    if "\\" in path or re.match(r"[A-Za-z]:", path):
+        return [f"path is {path!r}: write / between folders, and begin in the data set's folder"]
+    folder, name = Path(root, path).parent, Path(path).name
+    if not folder.is_dir():
+        return [f"there is no folder {folder}: the column path begins in {root}"]
+    if near := listed(folder, Path(name).stem):
+        return [f"there is {folder / near[0]}: write path as the file is called"]
+    return [f"in {folder} there is {some(listed(folder))}"]
+
+
+def hints(clip: manifest.Clip, root: Path) -> list[str]:
     """Where a clip's video may lie instead."""
-    video, _, name = clip.partition(manifest.SEPARATOR)
+    video, _, name = clip.clip_id.partition(manifest.SEPARATOR)
     raw, folder = Path(root, "Raw"), Path(root, "Raw", video)
     suffixes = "|".join(map(re.escape, manifest.EXTENSIONS))
     if not raw.is_dir():
-        return [f"there is no folder {raw}: the videos of a data set lie in Raw/<video_id>/<clip_id>.mp4"]
+        if near := [entry for entry in listed(root) if entry.casefold() == raw.name.casefold()]:
+            return [f"there is {root / near[0]}: call it {raw.name}"]
+        return [
+            f"there is no folder {raw}: the videos of a data set lie in Raw/<video_id>/<clip_id>.mp4, or where the"
+            " column path says"
+        ]
     if Path(name).suffix.lower() in manifest.EXTENSIONS and listed(folder, Path(name).stem):
         return [f"clip_id is {name!r}: leave {Path(name).suffix} out of the label file's clip_ids"]
     zeros = [entry for entry in listed(folder) if Path(entry).stem.lstrip("0") == name.lstrip("0")]
@@ -312,7 +339,8 @@ def classes(used: list[manifest.Clip], has0: str | None, one_sided: bool) -> lis
     signs = Counter((clip.split, (float(clip.label) > 0) - (float(clip.label) < 0)) for clip in used)
     parts = {clip.split for clip in used}
     counts = {name: sum(signs[split, sign] for split in parts) for sign, name in SIGNS.items()}
-    if not parts <= set(SPLITS):  # of folds all are trained on
+    folded = not parts <= set(SPLITS)
+    if folded:  # all are trained on
         signs = Counter({("train", sign): counts[name] for sign, name in SIGNS.items()})
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     found = [Finding("good", f"labels: {told}")]
@@ -326,7 +354,9 @@ def classes(used: list[manifest.Clip], has0: str | None, one_sided: bool) -> lis
         if split != "train":
             found.append(Finding("warning", f"no {lacking} clip in {split}: its Acc-2 says little"))
             continue
-        least, most = min(float(clip.label) for clip in used), max(float(clip.label) for clip in used)
+        labels = [float(clip.label) for clip in used if folded or clip.split == split]
+        least, most = min(labels), max(labels)
+        told = ", ".join(f"{signs[split, sign]} {name}" for sign, name in SIGNS.items())
         text = (
             f"no {lacking} clip in {split} ({told}; labels from {least:g} to {most:g}): a constant answer is"
             " always right.\n"
@@ -346,10 +376,14 @@ def annotation(used: list[manifest.Clip], unimodal_labels: bool | None) -> list[
     columns = [column for letter, column in LABELS.items() if letter != "M"]
     known = {column: sum(manifest.known(getattr(clip, column)) for clip in used) for column in columns}
     told = ", ".join(f"{count} {column}" for column, count in known.items())
+    if unimodal_labels is False:
+        text = (
+            f"there are unimodal labels ({told}), but unimodal_labels: false leaves out the variants that learn"
+            " from them (cmc_gt): take the setting out"
+        )
+        return [Finding("warning", text)] * (min(known.values()) == len(used))
     if min(known.values()) == len(used):
         return [Finding("good", f"unimodal labels: {told}")]
-    if unimodal_labels is False:
-        return []
     return [
         Finding(
             "warning",

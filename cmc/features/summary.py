@@ -16,7 +16,11 @@ from cmc.labels import Scheme, given
 
 COLUMNS = ["section", "split", "name", "value"]
 ALL = "all"  # the splits together
-SHARED = {"video_id": "source videos", "transcript": "transcripts", "speaker": "speakers"}  # by splits, perhaps
+SHARED = {
+    "video_id": "source videos",
+    "transcript": "transcripts",
+    "speaker": "speakers",
+}  # by splits, perhaps
 FRAMES = ("audio", "vision")  # modalities whose rows may hold nothing; a token always has a state
 BLOCK = 1 << 14  # rows of a modality read at once
 MOST_STEPS, BINS = 50, 20  # labels of more different values are counted in bins
@@ -132,7 +136,8 @@ def shown(value: object) -> str:
 
 def measured(reader: store.Reader) -> pd.DataFrame:
     """The table of clips with, per modality, its frames and the missing ones among them; its seconds, NaN where
-    neither times nor a rate are known; and whether its source video, transcript and speaker (NaN if not known) are in several splits."""
+    neither times nor a rate are known; its speaker, NaN likewise; and whether its source video, transcript and
+    speaker are in several splits."""
     clips = reader.table("clips")
     clips["seconds"] = np.nan
     for modality in reader.modalities:

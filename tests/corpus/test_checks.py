@@ -92,7 +92,9 @@ def test_a_clip_in_two_splits_stops_the_run(root):
 def test_source_videos_and_speakers_in_two_splits_are_told(root):
     lines = ["video_id,clip_id,text,label,mode,speaker"]
     for n, (label, mode) in enumerate(zip(VALUES, SPLITS, strict=True)):
-        lines.append(f"v{n // 3},{n:04d},hello,{label},{'test' if n in (0, 3) else mode},{'anna' * (n in (4, 9))}")
+        lines.append(
+            f"v{n // 3},{n:04d},hello,{label},{'test' if n in (0, 3) else mode},{'anna' * (n in (4, 9))}"
+        )
     (root / "label.csv").write_text("\n".join(lines))
     warning = told(judged(root), "warning")
     assert "Source videos in more than one split: 2 (v0, v1). What a model learns of a speaker" in warning
@@ -151,6 +153,49 @@ def test_no_video_at_all(root):
     assert "there is no folder" in told(judged(root), "error")
     touch(root / "Raw/other.mp4")
     assert f"in {root}/Raw there is other.mp4" in told(judged(root), "error")
+
+
+def test_the_folder_of_videos_in_small_letters(root):
+    (root / "Raw").rename(root / "raw")
+    assert f"there is {root}/raw: call it Raw" in told(judged(root), "error")
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        (r"Raw\v0\0000.mp4", "write / between folders, and begin in the data set's folder"),
+        (r"C:\data\0000.mp4", "write / between folders, and begin in the data set's folder"),
+        ("Raw/v0/0000.MOV", "v0/0000.mp4: write path as the file is called"),
+        ("Raw/v0/9.mp4", "v0 there is 0000.mp4, 0001.mp4"),
+        ("films/0000.mp4", "films: the column path begins in"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_told_by_its_column(root, path, hint):
+    (root / "label.csv").write_text(f"video_id,clip_id,text,label,mode,path\nv0,0000,hello,0,train,{path}\n")
+    rules = manifest.Rules((-1, 1))
+    found = manifest.read(root / "label.csv", rules)
+    judge = partial(checks.corpus, found, root=root, rules=rules, has0="nonpositive_positive")
+    error = told(judge(max_share=0, where=lambda clip: manifest.recording(root, found.clips[0])), "error")
+    assert hint in error and "clip_id" not in error, error
+
+
+def test_several_missing_videos_are_named(root):
+    for number in range(7):
+        (root / f"Raw/v{number // 3}/{number:04d}.mp4").unlink()
+    error = told(judged(root), "error")
+    assert "missing, too: v0$_$0001, v0$_$0002, v1$_$0003, v1$_$0004, v1$_$0005 and 1 more" in error
+
+
+def test_a_slip_among_numbers_is_no_name(root):
+    write(root, ["abc", *VALUES[1:]])
+    error = told(judged(root), "error")
+    assert "1  label 'abc' is no number (v0$_$0000)" in error and "names" not in error
+
+
+def test_counts_of_a_split_on_one_side_are_its_own(root):
+    write(root, [0.2, 0.4, 1] * 2 + [-0.8, 0, 0.8] * 2)
+    error = told(judged(root), "error")
+    assert "no non-positive clip in train (0 negative, 0 neutral, 6 positive; labels from 0.2 to 1)" in error
 
 
 def test_clip_ids_that_have_lost_their_zeros(root):
@@ -224,6 +269,10 @@ def test_unimodal_labels_that_are_not_there(root):
     write(root, annotated=False)
     assert "not all have unimodal labels (0 label_T, 0 label_A, 0 label_V)" in told(judged(root), "warning")
     assert told(judged(root, unimodal_labels=False), "warning") == ""
+    write(root)
+    assert "unimodal_labels: false leaves out the variants" in told(
+        judged(root, unimodal_labels=False), "warning"
+    )
 
 
 def test_packages_that_extractors_need():
