@@ -20,6 +20,9 @@ SHARED = {
     "video_id": ("Source videos in more than one split", "split by video"),
     "speaker": ("Speakers in more than one split", "split by speaker"),
 }
+LIKE_LABELS = re.compile(
+    r"(label|meta).*\.(csv|tsv|txt|xlsx?|ods)", re.IGNORECASE
+)  # may be meant as a label file
 LEAK = "What a model learns of a speaker or a scene in training may help it in the test"
 SIGNS = {-1: "negative", 0: "neutral", 1: "positive"}
 VARYING = re.compile(  # parts of a reason that differ from clip to clip: quoted texts, numbers, lines
@@ -102,6 +105,26 @@ def corpus(
         )
         result += annotation(used, unimodal_labels)
     return result
+
+
+# ------------------------------------------------------------------------------------------ the label file
+
+
+def instead(root: Path) -> str:
+    """What is where a label file is wanted, and the way out."""
+    if not root.is_dir():
+        return "that is no folder" if root.exists() else "there is no such folder"
+    if near := [name for name in listed(root) if LIKE_LABELS.fullmatch(name)]:
+        called = "call it" if near[0].lower().endswith(".csv") else "export it as CSV (UTF-8) and call it"
+        return f"there is {near[0]}: if that is it, {called} {manifest.LABEL_FILES[0]}"
+    return f"`cmc init {root}` writes one to fill in, from the videos in it"
+
+
+def one_label_file(root: Path) -> list[Finding]:
+    """Which label file is read, where there are two."""
+    there = [name for name in manifest.LABEL_FILES if (root / name).is_file()]
+    told = f"{' and '.join(there)} are both there: {there[0]} is read"
+    return [Finding("warning", told)] * (len(there) > 1)
 
 
 # ------------------------------------------------------------------------------------------ clips that are lost

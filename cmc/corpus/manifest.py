@@ -264,7 +264,8 @@ def decoded(path: str | Path) -> str:
     except UnicodeDecodeError:
         text = None
     if text is None or not chinese(text):
-        raise ManifestError(f"{path} is neither UTF-8 ({place}) nor Chinese in GBK; save it as UTF-8 CSV")
+        kind = "UTF-8 CSV" if Path(path).suffix.lower() == ".csv" else "UTF-8"
+        raise ManifestError(f"{path} is neither UTF-8 ({place}) nor Chinese in GBK; save it as {kind}")
     log.info("%s is no UTF-8 and was read as GBK", path)
     return text
 
