@@ -14,6 +14,16 @@ from cmc.corpus import manifest
 from cmc.corpus.manifest import Manifest, Rules
 
 SHOWN = 5  # names or reasons in a message
+Row = tuple[str, str]  # one that is refused: its clip, and why
+# column -> what is told of those that are in several splits, and what to do
+SHARED = {
+    "video_id": ("Source videos in more than one split", "split by video"),
+    "speaker": ("Speakers in more than one split", "split by speaker"),
+}
+LIKE_LABELS = re.compile(
+    r"(label|meta).*\.(csv|tsv|txt|xlsx?|ods)", re.IGNORECASE
+)  # may be meant as a label file
+LEAK = "What a model learns of a speaker or a scene in training may help it in the test"
 SIGNS = {-1: "negative", 0: "neutral", 1: "positive"}
 VARYING = re.compile(  # parts of a reason that differ from clip to clip: quoted texts, numbers, lines
     r"""(?<!\w)(?P<quote>['"]).*?(?P=quote)(?!\w)|(?<!\w)[-+]?\d+(\.\d+)?(e[-+]?\d+)?(?!\w)"""
@@ -73,11 +83,12 @@ def corpus(
     ManifestError
         If a video leads out of the data set's folder.
     """
-    refused = {clip for clip, stage, _ in found.refused if stage != manifest.LEFT_OUT}
-    lost = refused - {clip.clip_id for clip in found.clips}
+    refused = [(clip, reason) for clip, stage, reason in found.refused if stage != manifest.LEFT_OUT]
+    torn = [row for row in refused if row[1].startswith(manifest.TORN)]
+    lost = [row for row in refused if not row[1].startswith(manifest.TORN)]
     absent = missing_videos(found, where) if where else {}
     total = len(found.clips) + len(lost)
-    result = []
+    result = two_splits(torn)
     used = [clip for clip in found.clips if clip.clip_id not in absent]
     if len(lost) + len(absent) > max_share * total or not used:
         result.append(Finding("error", too_many(found, lost, absent, total, max_share, root, rules)))
@@ -88,6 +99,7 @@ def corpus(
         result.append(Finding("good", f"left out: {told}"))
     if used:
         result += splits(used) if rules.by is None else divided(used, rules.by, found.clips)
+        result += shared(used)
         result += (
             emotions(used, rules.spellings) if rules.spellings else classes(used, has0, one_sided_labels)
         )
@@ -95,12 +107,43 @@ def corpus(
     return result
 
 
+# ------------------------------------------------------------------------------------------ the label file
+
+
+def instead(root: Path) -> str:
+    """What is where a label file is wanted, and the way out."""
+    if not root.is_dir():
+        return "that is no folder" if root.exists() else "there is no such folder"
+    if near := [name for name in listed(root) if LIKE_LABELS.fullmatch(name)]:
+        called = "call it" if near[0].lower().endswith(".csv") else "export it as CSV (UTF-8) and call it"
+        return f"there is {near[0]}: if that is it, {called} {manifest.LABEL_FILES[0]}"
+    return f"`cmc init {root}` writes one to fill in, from the videos in it"
+
+
+def one_label_file(root: Path) -> list[Finding]:
+    """Which label file is read, where there are two."""
+    there = [name for name in manifest.LABEL_FILES if (root / name).is_file()]
+    told = f"{' and '.join(there)} are both there: {there[0]} is read"
+    return [Finding("warning", told)] * (len(there) > 1)
+
+
 # ------------------------------------------------------------------------------------------ clips that are lost
+
+
+def two_splits(torn: list[Row]) -> list[Finding]:
+    """Clips that rows of two splits have. The order of rows must not say whether they train or test."""
+    if not torn:
+        return []
+    have = "row has" if len(torn) == 1 else "rows have"
+    line = (
+        f"{len(torn)} {have} a clip that is in another split, too: say in which, and take the other row out"
+    )
+    return [Finding("error", "\n    ".join([line, *reasons(torn)]))]
 
 
 def too_many(
     found: Manifest,
-    lost: set[str],
+    lost: list[Row],
     absent: Mapping[str, str],
     total: int,
     max_share: float,
@@ -111,38 +154,47 @@ def too_many(
     lines = [
         f"{len(lost) + len(absent)} of {total} clips can't be used, more than the allowed share of {max_share:g}"
     ]
-    lines += reasons(found, lost)
-    lines += videos(absent, root)
-    if names := named_labels(found):
+    lines += reasons(lost)
+    lines += videos(absent, found, root)
+    if names := named_labels(found, rules):
         shown = ", ".join(f"{name} ({count})" for name, count in names.most_common(SHOWN))
         lines.append(f"labels are names: {shown}{' ...' * (len(names) > SHOWN)}. {way_out(names, rules)}")
     lines.append("Mend the label file or the folder, or raise quarantine.max_share in the config")
     return "\n    ".join(lines)
 
 
-def few_lost(found: Manifest, lost: set[str], absent: Mapping[str, str], total: int, root: Path) -> str:
+def few_lost(found: Manifest, lost: list[Row], absent: Mapping[str, str], total: int, root: Path) -> str:
     """Some clips can't be used, no more than allowed."""
     lines = [f"{len(lost) + len(absent)} of {total} clips can't be used and will be left out"]
-    return "\n    ".join([*lines, *reasons(found, lost), *videos(absent, root)])
+    return "\n    ".join([*lines, *reasons(lost), *videos(absent, found, root)])
 
 
-def reasons(found: Manifest, lost: set[str]) -> list[str]:
-    """Why rows are refused, the most frequent first: a line a kind of reason, with its first row."""
-    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for clip, _, reason in found.refused:
-        if clip in lost:
-            kinds[VARYING.sub("...", reason)].append((clip, reason))
+def reasons(lost: list[Row]) -> list[str]:
+    """Why rows are refused, the most frequent kind of reason first: its number, and the first clips of it."""
+    kinds: dict[str, list[Row]] = defaultdict(list)
+    for clip, reason in lost:
+        kinds[VARYING.sub("...", reason)].append((clip, reason))
     ordered = sorted(kinds.values(), key=len, reverse=True)
-    lines = [f"{len(rows):6}  {rows[0][1]} ({rows[0][0]})" for rows in ordered[:SHOWN]]
+    lines = []
+    for rows in ordered[:SHOWN]:
+        named: dict[str, list[str]] = defaultdict(list)
+        for clip, reason in rows[:SHOWN]:
+            named[reason].append(clip)
+        told = [f"{reason} ({', '.join(clips)})" for reason, clips in named.items()]
+        told += [f"and {len(rows) - SHOWN} more"] * (len(rows) > SHOWN)
+        lines += [f"{len(rows):6}  {told[0]}", *(f"        {more}" for more in told[1:])]
     return lines + [f"        and {len(ordered) - SHOWN} other reasons"] * (len(ordered) > SHOWN)
 
 
-def named_labels(found: Manifest) -> Counter[str]:
-    """How often each label stands there that is a word and no number, or no class."""
+def named_labels(found: Manifest, rules: Rules) -> Counter[str]:
+    """How often each label stands there that is a word and no number, or no class. A few words among numbers are
+    slips and no names."""
     words = (
         re.match(r"label '(.*[^\W\d].*)' is no (number|class)", reason) for _, _, reason in found.refused
     )
-    return Counter(word[1] for word in words if word)
+    names = Counter(word[1] for word in words if word)
+    few = 2 * names.total() < len(found.clips) + len(found.refused)
+    return Counter() if few and rules.spellings is None else names
 
 
 def way_out(names: Counter[str], rules: Rules) -> str:
@@ -168,21 +220,43 @@ def missing_videos(found: Manifest, where: Callable[[str], str]) -> dict[str, st
     return {clip: path for clip, path in paths if not os.path.isfile(path)}
 
 
-def videos(absent: Mapping[str, str], root: Path) -> list[str]:
+def videos(absent: Mapping[str, str], found: Manifest, root: Path) -> list[str]:
     """What is said of missing videos: how many, which first, and what lies there instead."""
     if not absent:
         return []
-    clip, path = next(iter(absent.items()))
-    return [f"{len(absent):6}  video is missing: {path}", *(f"        {hint}" for hint in hints(clip, root))]
+    first = next(clip for clip in found.clips if clip.clip_id in absent)
+    lines = [f"{len(absent):6}  video is missing: {absent[first.clip_id]}"]
+    lines += [
+        f"        {hint}" for hint in (elsewhere(first.path, root) if first.path else hints(first, root))
+    ]
+    others = [clip for clip in absent if clip != first.clip_id]
+    return [*lines, *[f"        missing, too: {some(others)}"] * bool(others)]
 
 
-def hints(clip: str, root: Path) -> list[str]:
+def elsewhere(path: str, root: Path) -> list[str]:
+    """Where a video may lie instead of where the column path says."""
+    if "\\" in path or re.match(r"[A-Za-z]:", path):
+        return [f"path is {path!r}: write / between folders, and begin in the data set's folder"]
+    folder, name = Path(root, path).parent, Path(path).name
+    if not folder.is_dir():
+        return [f"there is no folder {folder}: the column path begins in {root}"]
+    if near := listed(folder, Path(name).stem):
+        return [f"there is {folder / near[0]}: write path as the file is called"]
+    return [f"in {folder} there is {some(listed(folder))}"]
+
+
+def hints(clip: manifest.Clip, root: Path) -> list[str]:
     """Where a clip's video may lie instead."""
-    video, _, name = clip.partition(manifest.SEPARATOR)
+    video, _, name = clip.clip_id.partition(manifest.SEPARATOR)
     raw, folder = Path(root, "Raw"), Path(root, "Raw", video)
     suffixes = "|".join(map(re.escape, manifest.EXTENSIONS))
     if not raw.is_dir():
-        return [f"there is no folder {raw}: the videos of a data set lie in Raw/<video_id>/<clip_id>.mp4"]
+        if near := [entry for entry in listed(root) if entry.casefold() == raw.name.casefold()]:
+            return [f"there is {root / near[0]}: call it {raw.name}"]
+        return [
+            f"there is no folder {raw}: the videos of a data set lie in Raw/<video_id>/<clip_id>.mp4, or where the"
+            " column path says"
+        ]
     if Path(name).suffix.lower() in manifest.EXTENSIONS and listed(folder, Path(name).stem):
         return [f"clip_id is {name!r}: leave {Path(name).suffix} out of the label file's clip_ids"]
     zeros = [entry for entry in listed(folder) if Path(entry).stem.lstrip("0") == name.lstrip("0")]
@@ -253,6 +327,20 @@ def divided(used: list[manifest.Clip], by: str, clips: list[manifest.Clip]) -> l
     return [Finding("good", f"{told}: each is tested once, by models that were trained on the others")]
 
 
+def shared(used: list[manifest.Clip]) -> list[Finding]:
+    """Source videos and speakers whose clips are in several splits, or folds."""
+    found = []
+    for column, (what, advice) in SHARED.items():
+        places: dict[str, set[str]] = defaultdict(set)
+        for clip in used:
+            places[getattr(clip, column)].add(clip.split)
+        names = sorted(name for name, parts in places.items() if name and len(parts) > 1)
+        if names:
+            text = f"{what}: {len(names)} ({some(list(map(manifest.escaped, names)))}). {LEAK}: {advice}"
+            found.append(Finding("warning", text))
+    return found
+
+
 def emotions(used: list[manifest.Clip], spellings: Mapping[str, str | None]) -> list[Finding]:
     """Clips of each emotion; of one alone nothing can be learned."""
     names = dict.fromkeys(name for name in spellings.values() if name)
@@ -274,7 +362,8 @@ def classes(used: list[manifest.Clip], has0: str | None, one_sided: bool) -> lis
     signs = Counter((clip.split, (float(clip.label) > 0) - (float(clip.label) < 0)) for clip in used)
     parts = {clip.split for clip in used}
     counts = {name: sum(signs[split, sign] for split in parts) for sign, name in SIGNS.items()}
-    if not parts <= set(SPLITS):  # of folds all are trained on
+    folded = not parts <= set(SPLITS)
+    if folded:  # all are trained on
         signs = Counter({("train", sign): counts[name] for sign, name in SIGNS.items()})
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     found = [Finding("good", f"labels: {told}")]
@@ -288,7 +377,9 @@ def classes(used: list[manifest.Clip], has0: str | None, one_sided: bool) -> lis
         if split != "train":
             found.append(Finding("warning", f"no {lacking} clip in {split}: its Acc-2 says little"))
             continue
-        least, most = min(float(clip.label) for clip in used), max(float(clip.label) for clip in used)
+        labels = [float(clip.label) for clip in used if folded or clip.split == split]
+        least, most = min(labels), max(labels)
+        told = ", ".join(f"{signs[split, sign]} {name}" for sign, name in SIGNS.items())
         text = (
             f"no {lacking} clip in {split} ({told}; labels from {least:g} to {most:g}): a constant answer is"
             " always right.\n"
@@ -308,10 +399,14 @@ def annotation(used: list[manifest.Clip], unimodal_labels: bool | None) -> list[
     columns = [column for letter, column in LABELS.items() if letter != "M"]
     known = {column: sum(manifest.known(getattr(clip, column)) for clip in used) for column in columns}
     told = ", ".join(f"{count} {column}" for column, count in known.items())
+    if unimodal_labels is False:
+        text = (
+            f"there are unimodal labels ({told}), but unimodal_labels: false leaves out the variants that learn"
+            " from them (cmc_gt): take the setting out"
+        )
+        return [Finding("warning", text)] * (min(known.values()) == len(used))
     if min(known.values()) == len(used):
         return [Finding("good", f"unimodal labels: {told}")]
-    if unimodal_labels is False:
-        return []
     return [
         Finding(
             "warning",

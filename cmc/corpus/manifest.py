@@ -35,6 +35,7 @@ UNFIT = r"{}\x00-\x1f\x7f-\x9f\u2028\u2029"
 SPAN = ("start", "end")  # columns: the part of a recording, in seconds
 UNIMODAL = tuple(column for letter, column in LABELS.items() if letter != "M")
 LEFT_OUT = "left_out"  # stage of rows that the config leaves out on purpose
+TORN = "duplicate id in two splits"  # how the reason begins of a row whose clip an earlier row has elsewhere
 SEPARATOR = "$_$"  # between video and clip in an id, as in the official feature files
 
 
@@ -191,15 +192,15 @@ def read(path: str | Path, rules: Rules) -> Manifest:
     ManifestError
         If the file can't be decoded, lacks a column, has no row, or can't be divided into folds.
     """
-    manifest, seen, groups = Manifest(), set(), []
+    manifest, seen, groups = Manifest(), dict[str, tuple[int, str]](), []
     for line, row in rows(path, rules):
         video, clip = (row[name].strip() for name in ("video_id", "clip_id"))
         name = f"{video}{SEPARATOR}{clip}"
         try:
             entry = check(row, name, rules)
             if name in seen:
-                raise ValueError(f"duplicate id; the first row that has it is kept (line {line} is refused)")
-            seen.add(name)
+                raise ValueError(duplicate(*seen[name], line, entry.split))
+            seen[name] = line, entry.split
             manifest.clips.append(entry)
             groups.append(entry.split)
         except (ValueError, LeftOut) as reason:
@@ -217,6 +218,13 @@ def read(path: str | Path, rules: Rules) -> Manifest:
             replace(clip, split=fold) for clip, fold in zip(manifest.clips, divided, strict=True)
         ]
     return manifest
+
+
+def duplicate(first: int, split: str, line: int, other: str) -> str:
+    """Why the row on `line`, of the split `other`, is refused: the row on `first` has its id."""
+    if split == other:
+        return f"duplicate id; line {first} is kept and line {line} refused"
+    return f"{TORN}; {escaped(split)} on line {first}, {escaped(other)} on line {line}"
 
 
 def escaped(text: str) -> str:
@@ -256,7 +264,8 @@ def decoded(path: str | Path) -> str:
     except UnicodeDecodeError:
         text = None
     if text is None or not chinese(text):
-        raise ManifestError(f"{path} is neither UTF-8 ({place}) nor Chinese in GBK; save it as UTF-8 CSV")
+        kind = "UTF-8 CSV" if Path(path).suffix.lower() == ".csv" else "UTF-8"
+        raise ManifestError(f"{path} is neither UTF-8 ({place}) nor Chinese in GBK; save it as {kind}")
     log.info("%s is no UTF-8 and was read as GBK", path)
     return text
 

@@ -10,6 +10,7 @@ from cmc.corpus import folds
 from cmc.corpus.manifest import LEFT_OUT, escaped
 
 COLUMNS = ["clip_id", "stage", "reason"]
+ROWS = ("manifest", "import")  # stages that refuse rows: each costs one, though a clip's other row be used
 SHOWN = 10  # reasons in an error
 LONGEST_ID = 600  # characters; two file names and the separator
 
@@ -42,8 +43,8 @@ def check(refused: pd.DataFrame, used: Iterable[str], max_share: float, where: s
     Parameters
     ----------
     refused : DataFrame
-        Columns clip, stage, reason; a clip may stand there more than once, and be usable nevertheless: of two rows
-        with one id, the second is refused.
+        Columns clip_id, stage, reason. Of two rows with one id the second is refused, and counts as a clip of
+        its own; else a clip counts once, and not if it can be used nevertheless.
     used : iterable of str
         The clips that can be used.
     max_share : float
@@ -52,8 +53,10 @@ def check(refused: pd.DataFrame, used: Iterable[str], max_share: float, where: s
         Where each is listed, for the message.
     """
     used = set(used)
-    lost = refused[~refused["clip_id"].isin(used) & (refused["stage"] != LEFT_OUT)]
-    count, total = lost["clip_id"].nunique(), len(used | set(lost["clip_id"]))
+    rows = refused["stage"].isin(ROWS)
+    lost = refused[rows | ~refused["clip_id"].isin(used) & (refused["stage"] != LEFT_OUT)]
+    count = int(rows.sum()) + lost.loc[~rows, "clip_id"].nunique()
+    total = len(used) + count
     if count > max_share * total:
         reasons = lost["reason"].value_counts().head(SHOWN)
         raise QuarantineError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cmc import SPLITS, files
 from cmc.corpus import layouts, manifest
+from cmc.corpus.checks import some
 from cmc.corpus.layouts import Layout
 
 COLUMNS = [
@@ -46,11 +47,14 @@ class Skeleton:
         video_id -> its split; empty if there are fewer of them than splits.
     layout : Layout or None
         Of a corpus that is known, whose labels are filled in.
+    alone : int
+        Videos that neither a folder nor a number in their name joins with others: each is a source video.
     """
 
     rows: list[dict[str, str]] = field(default_factory=list)
     splits: dict[str, str] = field(default_factory=dict)
     layout: Layout | None = None
+    alone: int = 0
 
     @property
     def columns(self) -> list[str]:
@@ -70,7 +74,7 @@ def find(folder: str | Path) -> Skeleton:
     Raises
     ------
     SkeletonError
-        There is no such folder, or no video in it.
+        There is no such folder, no video in it, or a transcript that can't be decoded.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
@@ -80,20 +84,30 @@ def find(folder: str | Path) -> Skeleton:
     paths = manifest.videos(folder)
     if not paths:
         raise SkeletonError(f"{folder} holds no video ({' '.join(manifest.EXTENSIONS)})")
-    found, seen = Skeleton(), Counter[tuple[str, str]]()
+    found, seen, unread = Skeleton(), Counter[tuple[str, str]](), []
     for path in paths:
         inner = path.relative_to(folder)
         parts = inner.parts[1:-1] if inner.parts[0] == RAW and len(inner.parts) > 1 else inner.parts[:-1]
         numbered = NUMBERED.fullmatch(inner.stem)
+        found.alone += not (parts or numbered)
         video = plain("_".join(parts) or (numbered[1] if numbered else inner.stem))
         clip = plain(inner.stem)
         seen[video, clip] += 1
         if seen[video, clip] > 1:
             clip = f"{clip}-{seen[video, clip]}"
-        text = manifest.transcript_beside(path) or ""
+        try:
+            text = manifest.transcript_beside(path) or ""
+        except manifest.ManifestError:
+            unread.append(inner.with_suffix(manifest.TRANSCRIPT).as_posix())
+            continue
         found.rows.append(
             dict.fromkeys(COLUMNS, "")
             | {"video_id": video, "clip_id": clip, "path": inner.as_posix(), "text": text}
+        )
+    if unread:
+        raise SkeletonError(
+            f"transcripts in {folder} that are neither UTF-8 nor Chinese in GBK: {some(unread)}."
+            " Save them as UTF-8"
         )
     found.splits = divided(row["video_id"] for row in found.rows)
     for row in found.rows:
@@ -131,7 +145,7 @@ def write(found: Skeleton, path: Path) -> None:
     """
     if path.exists():
         raise SkeletonError(
-            f"{path} is there already and may hold your labels: move it, or give another name"
+            f"{path} is there already and may hold your labels; it was left as it is. To begin anew, move it away"
         )
     if reason := files.fault(path):
         raise SkeletonError(f"{path} {reason}")
@@ -155,17 +169,27 @@ def told(found: Skeleton, path: Path) -> str:
         lines.append(
             "  splits: "
             + ", ".join(f"{modes[split]} {split}" for split in SPLITS)
-            + "; no source video is in two"
+            + "; no source video is in two" * (not found.alone)
         )
     else:
         lines.append(
             f"  no split: that takes {len(SPLITS)} source videos, so that none is in two; fill in mode yourself"
         )
+    if found.alone:
+        lines.append(
+            f"  {found.alone} videos are taken for a source video each: no folder or name tells what they are of."
+            "\n  If one speaker is in several, write one video_id and one mode for them, or add a column speaker:"
+            "\n  cmc check then tells who is in two splits, which makes results too good"
+        )
     lines.append(
         "Next: fill in text and label (less than 0 is negative, more than 0 positive; or emotions by name, with"
         " classes: [...] instead of label_range and has0), and name the folder in mine.yaml:"
     )
-    own = ["label_range: [-1, 1]", "unimodal_labels: false", "has0: nonpositive_positive"]
+    own = [
+        "label_range: [-1, 1]",
+        "has0: nonpositive_positive",
+        "unimodal_labels: false # take this line out once label_T, label_A and label_V are filled in",
+    ]
     return "\n".join([*lines, *config("mine", path.parent, own)])
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cmc import SPLITS, files
 from cmc.corpus import folds
+from cmc.corpus.checks import LEAK, SHARED
 from cmc.corpus.quarantine import printable
 from cmc.evaluation import tables
 from cmc.labels import Scheme
@@ -140,13 +141,12 @@ def absent_classes(summary: pd.DataFrame) -> Iterator[Warned]:
 
 
 def shared(summary: pd.DataFrame) -> Iterator[Warned]:
-    names = sorted(section(summary, "shared_videos", "all"))
-    if names:
-        advice = (
-            "What a model learns of a speaker or a scene in training may help it in the test: split by video"
-        )
-        text = f"Source videos in more than one split: {len(names)} ({some(names)})"
-        yield Warned("splits", text, len(names), 0, advice)
+    """Source videos and speakers in several splits; `cmc check` says the same."""
+    for where, column in {"shared_videos": "video_id", "shared_speakers": "speaker"}.items():
+        if names := sorted(section(summary, where, "all")):
+            what, advice = SHARED[column]
+            text = f"{what}: {len(names)} ({some(names)})"
+            yield Warned("splits", text, len(names), 0, f"{LEAK}: {advice}")
 
 
 def published(summary: pd.DataFrame) -> Iterator[Warned]:

@@ -16,6 +16,11 @@ from cmc.labels import Scheme, given
 
 COLUMNS = ["section", "split", "name", "value"]
 ALL = "all"  # the splits together
+SHARED = {
+    "video_id": "source videos",
+    "transcript": "transcripts",
+    "speaker": "speakers",
+}  # by splits, perhaps
 FRAMES = ("audio", "vision")  # modalities whose rows may hold nothing; a token always has a state
 BLOCK = 1 << 14  # rows of a modality read at once
 MOST_STEPS, BINS = 50, 20  # labels of more different values are counted in bins
@@ -82,9 +87,9 @@ def summarise(
         no_subset      why clips are in neither
         lengths        of each modality, in tokens or frames
         nothing_found  share in [0, 1] of the frames in which nothing was found
-        leakage        source videos, and transcripts (whatever their case), that are in more than one split;
-                       their clips
-        shared_videos  clips of each such video
+        leakage        source videos, transcripts (whatever their case), and speakers where they are known, that
+                       are in more than one split; their clips
+        shared_videos, shared_speakers  clips of each such video and speaker
         quarantine     entries by stage and reason
     """
     clips, scheme = measured(reader), Scheme(reader.names)
@@ -102,7 +107,8 @@ def summarise(
         *each(clips, "lengths", lengths),
         *each(clips, "nothing_found", nothing_found),
         *each(clips, "leakage", leakage),
-        *each(clips, "shared_videos", shared_videos),
+        *each(clips, "shared_videos", lambda part: shared(part, "video_id")),
+        *each(clips, "shared_speakers", lambda part: shared(part, "speaker")),
         *(("quarantine", ALL, name, count) for name, count in reasons(refused)),
     ]
     return pd.DataFrame([(*row[:3], shown(row[3])) for row in rows], columns=COLUMNS, dtype=str)
@@ -130,7 +136,8 @@ def shown(value: object) -> str:
 
 def measured(reader: store.Reader) -> pd.DataFrame:
     """The table of clips with, per modality, its frames and the missing ones among them; its seconds, NaN where
-    neither times nor a rate are known; and whether its source video and its transcript are in several splits."""
+    neither times nor a rate are known; its speaker, NaN likewise; and whether its source video, transcript and
+    speaker are in several splits."""
     clips = reader.table("clips")
     clips["seconds"] = np.nan
     for modality in reader.modalities:
@@ -148,7 +155,9 @@ def measured(reader: store.Reader) -> pd.DataFrame:
             clips["seconds"] = np.fmax(clips["seconds"], ends)
     transcripts = clips["text"].map(lambda text: " ".join(text.casefold().split()))
     clips["transcript"] = transcripts.where(transcripts != "")
-    for key in ("video_id", "transcript"):
+    known = clips["speaker"] if "speaker" in clips else pd.Series("", clips.index)
+    clips["speaker"] = known.where(known != "")
+    for key in SHARED:
         clips[f"{key} shared"] = clips.groupby(key)["split"].transform("nunique") > 1
     return clips
 
@@ -285,14 +294,16 @@ def nothing_found(part: pd.DataFrame) -> Iterator[Count]:
 
 
 def leakage(part: pd.DataFrame) -> Iterator[Count]:
-    for key, what in {"video_id": "source videos", "transcript": "transcripts"}.items():
-        shared = part.loc[part[f"{key} shared"], key]
-        yield what, shared.nunique()
-        yield f"clips of these {what}", len(shared)
+    for key, what in SHARED.items():
+        if key != "speaker" or part["speaker"].notna().any():
+            found = part.loc[part[f"{key} shared"], key]
+            yield what, found.nunique()
+            yield f"clips of these {what}", len(found)
 
 
-def shared_videos(part: pd.DataFrame) -> Iterator[Count]:
-    yield from part.loc[part["video_id shared"], "video_id"].value_counts().sort_index().items()
+def shared(part: pd.DataFrame, key: str) -> Iterator[Count]:
+    """Clips of each source video, or speaker, in several splits."""
+    yield from part.loc[part[f"{key} shared"], key].value_counts().sort_index().items()
 
 
 def reasons(refused: pd.DataFrame) -> list[tuple[str, int]]:
@@ -322,6 +333,7 @@ def page(table: pd.DataFrame, dataset: str, concerns: Iterable[str] = ()) -> str
         "Share of frames in which nothing was found": by_split(table, "nothing_found"),
         "In more than one split": by_split(table, "leakage"),
         "Source videos in more than one split: their clips": by_split(table, "shared_videos"),
+        "Speakers in more than one split: their clips": by_split(table, "shared_speakers"),
         "Quarantine: entries by stage and reason": by_split(table, "quarantine"),
     }
     parts = [f"# {escaped(dataset)}", "\n".join(f"- **{escaped(concern)}**" for concern in concerns)]

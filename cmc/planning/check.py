@@ -179,14 +179,15 @@ def label_file(config: Mapping[str, Any], data: Data, dataset: str) -> list[Find
     root = data.root(dataset)
     if not manifest.label_file(root):
         looked = f"looked for {' or '.join(manifest.LABEL_FILES)} in {root.resolve()}"
-        return [missing(data, dataset, "label file", f"{looked}, beside Raw/<video>/<clip>.mp4", "root")]
+        looked = f"{looked}, beside Raw/<video>/<clip>.mp4; {checks.instead(root)}"
+        return [missing(data, dataset, "label file", looked, "root")]
     reads_videos = any(
         data.folder_read(dataset, modality) is None
         for modality in data.extracted(dataset)
         if modality != "text"
     )
     try:
-        return checks.corpus(
+        return checks.one_label_file(root) + checks.corpus(
             data.manifest(dataset),
             root=root,
             rules=manifest.Rules(**data.rules(dataset)),

@@ -217,7 +217,9 @@ class Data:
             )
         given = Path(self._config["predictions"][name]["path"]).expanduser()
         if not given.exists():
-            raise PlanError(f"{place} can't be made: there is no {given.absolute()} (predictions.{name}.path)")
+            raise PlanError(
+                f"{place} can't be made: there is no {given.absolute()} (predictions.{name}.path)"
+            )
         try:
             found = requests.gather([given])
         except requests.RequestError as error:

@@ -69,7 +69,7 @@ def test_names_of_emotions_as_labels(root):
     write(root, ["happy", "sad", "happy", "angry"] * 3, annotated=False)
     error = told(judged(root), "error")
     assert error.startswith("12 of 12 clips can't be used, more than the allowed share of 0.05")
-    assert "12  label 'happy' is no number (v0$_$0000)" in error
+    assert "12  label 'happy' is no number (v0$_$0000, v0$_$0002, v1$_$0004)" in error
     assert "labels are names: happy (6), sad (3), angry (3)" in error and "[-1, 1]" in error
     assert "quarantine.csv" not in error  # there is none yet
 
@@ -79,6 +79,44 @@ def test_reasons_are_grouped_and_the_most_frequent_comes_first(root):
     assert "2 of 12 clips" in told(judged(root), "error")
     lines = told(judged(root, max_share=0.5), "warning").splitlines()
     assert [line.split()[0] for line in lines] == ["2", "1", "1"]
+
+
+def test_a_clip_in_two_splits_stops_the_run(root):
+    twice = [f"{number:04d}" for number in range(11)] + ["0000"]
+    write(root, clips=twice, videos=[f"v{number // 3}" for number in range(11)] + ["v0"])
+    error = told(judged(root, max_share=1), "error")
+    assert error.startswith("1 row has a clip that is in another split, too: say in which")
+    assert "duplicate id in two splits; train on line 2, test on line 13 (v0$_$0000)" in error
+
+
+def test_source_videos_and_speakers_in_two_splits_are_told(root):
+    lines = ["video_id,clip_id,text,label,mode,speaker"]
+    for n, (label, mode) in enumerate(zip(VALUES, SPLITS, strict=True)):
+        lines.append(
+            f"v{n // 3},{n:04d},hello,{label},{'test' if n in (0, 3) else mode},{'anna' * (n in (4, 9))}"
+        )
+    (root / "label.csv").write_text("\n".join(lines))
+    warning = told(judged(root), "warning")
+    assert "Source videos in more than one split: 2 (v0, v1). What a model learns of a speaker" in warning
+    assert "Speakers in more than one split: 1 (anna). " in warning and "split by speaker" in warning
+
+
+def test_a_row_twice_in_one_split_counts_as_lost(root):
+    write(root, [*VALUES, 0], [*SPLITS, "train"], [f"{n:04d}" for n in (*range(12), 0)],
+          [f"v{n // 3}" for n in (*range(12), 0)])  # fmt: skip
+    assert "1 of 13 clips can't be used, more than the allowed share" in told(judged(root), "error")
+    warning = told(judged(root, max_share=0.1), "warning")
+    assert "1  duplicate id; line 2 is kept and line 14 refused (v0$_$0000)" in warning
+
+
+def test_clips_of_a_reason_are_named_with_their_values(root):
+    write(root, [2.4, 3, *["x"] * 7, *VALUES[9:]])
+    warning = told(judged(root, max_share=1), "warning")
+    assert re.search(
+        r"7  label 'x' is no number \(v0\$_\$0002, v1\$_\$0003, .*v2\$_\$0006\)\n +and 2 more\n"
+        r" +2  label 2.4 is outside \[-1, 1\] \(v0\$_\$0000\)\n +label 3 is outside \[-1, 1\] \(v0\$_\$0001\)",
+        warning,
+    ), warning
 
 
 def test_other_names_of_the_validation_split(root):
@@ -115,6 +153,49 @@ def test_no_video_at_all(root):
     assert "there is no folder" in told(judged(root), "error")
     touch(root / "Raw/other.mp4")
     assert f"in {root}/Raw there is other.mp4" in told(judged(root), "error")
+
+
+def test_the_folder_of_videos_in_small_letters(root):
+    (root / "Raw").rename(root / "raw")
+    assert f"there is {root}/raw: call it Raw" in told(judged(root), "error")
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        (r"Raw\v0\0000.mp4", "write / between folders, and begin in the data set's folder"),
+        (r"C:\data\0000.mp4", "write / between folders, and begin in the data set's folder"),
+        ("Raw/v0/0000.MOV", "v0/0000.mp4: write path as the file is called"),
+        ("Raw/v0/9.mp4", "v0 there is 0000.mp4, 0001.mp4"),
+        ("films/0000.mp4", "films: the column path begins in"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_told_by_its_column(root, path, hint):
+    (root / "label.csv").write_text(f"video_id,clip_id,text,label,mode,path\nv0,0000,hello,0,train,{path}\n")
+    rules = manifest.Rules((-1, 1))
+    found = manifest.read(root / "label.csv", rules)
+    judge = partial(checks.corpus, found, root=root, rules=rules, has0="nonpositive_positive")
+    error = told(judge(max_share=0, where=lambda clip: manifest.recording(root, found.clips[0])), "error")
+    assert hint in error and "clip_id" not in error, error
+
+
+def test_several_missing_videos_are_named(root):
+    for number in range(7):
+        (root / f"Raw/v{number // 3}/{number:04d}.mp4").unlink()
+    error = told(judged(root), "error")
+    assert "missing, too: v0$_$0001, v0$_$0002, v1$_$0003, v1$_$0004, v1$_$0005 and 1 more" in error
+
+
+def test_a_slip_among_numbers_is_no_name(root):
+    write(root, ["abc", *VALUES[1:]])
+    error = told(judged(root), "error")
+    assert "1  label 'abc' is no number (v0$_$0000)" in error and "names" not in error
+
+
+def test_counts_of_a_split_on_one_side_are_its_own(root):
+    write(root, [0.2, 0.4, 1] * 2 + [-0.8, 0, 0.8] * 2)
+    error = told(judged(root), "error")
+    assert "no non-positive clip in train (0 negative, 0 neutral, 6 positive; labels from 0.2 to 1)" in error
 
 
 def test_clip_ids_that_have_lost_their_zeros(root):
@@ -188,6 +269,10 @@ def test_unimodal_labels_that_are_not_there(root):
     write(root, annotated=False)
     assert "not all have unimodal labels (0 label_T, 0 label_A, 0 label_V)" in told(judged(root), "warning")
     assert told(judged(root, unimodal_labels=False), "warning") == ""
+    write(root)
+    assert "unimodal_labels: false leaves out the variants" in told(
+        judged(root, unimodal_labels=False), "warning"
+    )
 
 
 def test_packages_that_extractors_need():

@@ -33,7 +33,9 @@ def test_a_folder_a_speaker(tmp_path, capsys):
     assert all(row["mode"] == splits[row["video_id"]] for row in rows)
     assert Counter(splits.values()) == {"train": 6, "valid": 2, "test": 2}
     assert cli.main(["init", str(tmp_path)]) == 2
-    assert "may hold your labels" in capsys.readouterr().err
+    assert (
+        "may hold your labels; it was left as it is. To begin anew, move it away" in capsys.readouterr().err
+    )
     with pytest.raises(skeleton.SkeletonError, match="is no folder"):
         skeleton.write(skeleton.Skeleton(rows), tmp_path / "label.csv/label.csv")
 
@@ -45,6 +47,25 @@ def test_a_folder_a_speaker(tmp_path, capsys):
     found = manifest.read(tmp_path / "label.csv", manifest.Rules((-1, 1)))
     assert len(found.clips) == 30 and not found.refused
     assert manifest.recording(tmp_path, found.clips[0]) == str(tmp_path / "speaker0/0000.mp4")
+
+
+def test_files_that_nothing_joins_promise_no_split_by_speaker(tmp_path, capsys):
+    touch(tmp_path, *(f"{name}.mp4" for name in ("talk", "walk", "balk", "0001")))
+    assert cli.main(["init", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "4 videos are taken for a source video each" in said and "add a column speaker" in said
+    assert "no source video is in two" not in said
+    assert "unimodal_labels: false # take this line out once" in said
+
+
+def test_transcripts_that_are_no_utf8_are_named_and_nothing_is_written(tmp_path, capsys):
+    touch(tmp_path, "a/1.mp4", "a/2.mp4", "b/1.mp4")
+    for name in ("a/2.txt", "b/1.txt"):
+        (tmp_path / name).write_bytes("très bien, ça va".encode("latin-1"))
+    assert cli.main(["init", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "a/2.txt, b/1.txt. Save them as UTF-8" in said and "CSV" not in said
+    assert not (tmp_path / "label.csv").exists()
 
 
 def test_a_flat_folder_and_that_of_a_data_set(tmp_path):

@@ -88,6 +88,10 @@ def test_figures_that_are_not_known_are_none():
             "Source videos in more than one split: 2 (a, b)",
         ),
         (
+            [("shared_speakers", "all", "anna", 4)],
+            "Speakers in more than one split: 1 (anna). What a model learns of a speaker or a scene",
+        ),
+        (
             [("features", "all", "text doubt", "Were the ids made with x?")],
             "Were the ids made with x? Set text_encoder",
         ),

@@ -17,7 +17,7 @@ CLIPS = [  # video, clip, transcript, split, M and (T, A, V); seconds of 2, 3, .
     ("z", "1", "HELLO THERE", "test", 0.2, (np.nan, 0.2, 0.2)),
 ]
 REFUSED = [
-    ("video_0001$_$0002", "manifest", "duplicate id; the first row that has it is kept (line 9 is refused)"),
+    ("video_0001$_$0002", "manifest", "duplicate id; line 2 is kept and line 9 refused"),
     ("video_0001$_$0098", "audio", "video is missing: /data/Raw/video_0001/0098.mp4"),
     ("video_0001$_$0098", "vision", "video is missing: /data/Raw/video_0001/0098.mp4"),
     ("a|b$_$1", "vision", "video is missing: /data/Raw/a|b/1.mp4"),
@@ -27,7 +27,7 @@ REFUSED = [
 ]
 
 
-def feature_file(path, clips=CLIPS, timed=True, rate=10.0):
+def feature_file(path, clips=CLIPS, timed=True, rate=10.0, speakers=None):
     """Clip i has i + 2 tokens and frames, two a token in vision; the last vision frame holds nothing."""
     table = [(f"{v}$_${c}", v, text, split, M, *labels) for v, c, text, split, M, labels in clips]
     with store.create(path) as out:
@@ -42,7 +42,8 @@ def feature_file(path, clips=CLIPS, timed=True, rate=10.0):
                 ids = np.arange(frames, dtype=np.int32) if modality == "text" else None
                 out.append(modality, Features(values, times=times, token_ids=ids))
         columns = ["clip_id", "video_id", "text", "split", "label", "label_T", "label_A", "label_V"]
-        out.finish(pd.DataFrame(table, columns=columns))
+        named = {"speaker": speakers} if speakers else {}
+        out.finish(pd.DataFrame(table, columns=columns).assign(**named))
     return path
 
 
@@ -180,6 +181,14 @@ def test_videos_and_transcripts_in_several_splits_are_counted_and_named(tmp_path
     }  # fmt: skip
     assert section(values, "shared_videos", "train") == {"video_0001": "2"}
     assert section(values, "shared_videos", "test") == {}
+
+
+def test_speakers_in_several_splits_are_counted_and_named(tmp_path):
+    values = summarised(tmp_path, speakers=["anna", "", "ben", "", "anna", "ben"])
+    found = section(values, "leakage")
+    assert (found["speakers"], found["clips of these speakers"]) == ("2", "4")  # nobody is no speaker
+    assert section(values, "shared_speakers") == {"anna": "2", "ben": "2"}
+    assert section(values, "shared_speakers", "valid") == {}
 
 
 def test_empty_transcripts_are_not_the_same_transcript(tmp_path):

@@ -58,6 +58,30 @@ def test_a_feature_file_that_is_none(tmp_path):
     assert "notes.txt is no official feature file: expected a pickle" in error
 
 
+@pytest.mark.parametrize(
+    ("there", "hint"),
+    [
+        ("Labels.csv", "there is Labels.csv: if that is it, call it label.csv"),
+        ("label.xlsx", "there is label.xlsx: if that is it, export it as CSV (UTF-8) and call it label.csv"),
+        ("train_sent_emo.csv", "writes one to fill in, from the videos in it"),
+        ("Raw/v/1.mp4", "writes one to fill in, from the videos in it"),
+    ],
+)
+def test_what_is_there_instead_of_a_label_file(tmp_path, there, hint):
+    (tmp_path / there).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / there).touch()
+    assert hint in told(judged(root=str(tmp_path)))
+    assert "there is no such folder" in told(judged(root=str(tmp_path / "nowhere")))
+
+
+def test_of_two_label_files_the_one_that_is_read_is_told(tmp_path):
+    for name in ("label.csv", "meta.csv"):
+        (tmp_path / name).write_text("video_id,clip_id,text,label,mode\nv,1,hello,0.2,train\n")
+    assert "label.csv and meta.csv are both there: label.csv is read" in told(
+        judged(root=str(tmp_path)), "warning"
+    )
+
+
 def test_packages_that_are_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
