@@ -20,9 +20,8 @@ SHARED = {
     "video_id": ("Source videos in more than one split", "split by video"),
     "speaker": ("Speakers in more than one split", "split by speaker"),
 }
-LIKE_LABELS = re.compile(
-    r"(label|meta).*\.(csv|tsv|txt|xlsx?|ods)", re.IGNORECASE
-)  # may be meant as a label file
+# names of files that may be meant as a label file
+LIKE_LABELS = re.compile(r"(label|meta).*\.(csv|tsv|txt|xlsx?|ods)", re.IGNORECASE)
 LEAK = "What a model learns of a speaker or a scene in training may help it in the test"
 SIGNS = {-1: "negative", 0: "neutral", 1: "positive"}
 VARYING = re.compile(  # parts of a reason that differ from clip to clip: quoted texts, numbers, lines
@@ -240,7 +239,8 @@ def elsewhere(path: str, root: Path) -> list[str]:
     folder, name = Path(root, path).parent, Path(path).name
     if not folder.is_dir():
         return [f"there is no folder {folder}: the column path begins in {root}"]
-    if near := listed(folder, Path(name).stem):
+    near = listed(folder, Path(name).stem)
+    if near := [entry for entry in near if Path(entry).suffix.lower() in manifest.EXTENSIONS]:
         return [f"there is {folder / near[0]}: write path as the file is called"]
     return [f"in {folder} there is {some(listed(folder))}"]
 

@@ -16,11 +16,8 @@ from cmc.labels import Scheme, given
 
 COLUMNS = ["section", "split", "name", "value"]
 ALL = "all"  # the splits together
-SHARED = {
-    "video_id": "source videos",
-    "transcript": "transcripts",
-    "speaker": "speakers",
-}  # by splits, perhaps
+# what may be in several splits
+SHARED = {"video_id": "source videos", "transcript": "transcripts", "speaker": "speakers"}
 FRAMES = ("audio", "vision")  # modalities whose rows may hold nothing; a token always has a state
 BLOCK = 1 << 14  # rows of a modality read at once
 MOST_STEPS, BINS = 50, 20  # labels of more different values are counted in bins

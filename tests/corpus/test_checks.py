@@ -172,6 +172,7 @@ def test_the_folder_of_videos_in_small_letters(root):
 )
 def test_a_path_that_leads_nowhere_is_told_by_its_column(root, path, hint):
     (root / "label.csv").write_text(f"video_id,clip_id,text,label,mode,path\nv0,0000,hello,0,train,{path}\n")
+    touch(root / "Raw/v0/9.txt")
     rules = manifest.Rules((-1, 1))
     found = manifest.read(root / "label.csv", rules)
     judge = partial(checks.corpus, found, root=root, rules=rules, has0="nonpositive_positive")
