@@ -83,7 +83,7 @@ def test_by_official_feature_files(tmp_path, names):
         )
         check_same(results / "features.h5", results / "b.h5")
     results = [f"results/{names[0]}/{file}" for file in ("table.csv", "report.html", "provenance.json")]
-    with edited(files[names[0]], b"another file"):
+    with edited(files[names[0]], b"\x80another file"):
         assert set(planned(tmp_path, *results, config=config)) == expected("an official feature file")
 
 
