@@ -72,7 +72,7 @@ def ended(slurm_log):
 
 
 def test_the_demo_with_all_that_goes_wrong(slurm, tmp_path):
-    (tmp_path / "broken.pkl").write_bytes(b"no pickle")
+    (tmp_path / "broken.pkl").write_bytes(b"\x80 begins like a pickle")
     # more epochs than a minute has time for: Slurm ends the job, the next attempt goes on
     many = {"demo": {"pretrain": {"epochs": 6000, "patience": 6000}}}  # the demo sets its own
     long = CONFIG | {"datasets": CONFIG["datasets"] | many}
