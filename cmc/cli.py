@@ -13,9 +13,8 @@ from cmc.code import PACKAGE
 from cmc.corpus import manifest, skeleton
 from cmc.planning import check, targets
 from cmc.planning import config as configs
-from cmc.planning.config import PlanError
+from cmc.planning.config import OWN, PlanError
 from cmc.planning.data import DEMO, Data
-from cmc.planning.targets import OWN
 from cmc.planning.variants import Variants
 
 DEFAULTS = PACKAGE.parent / "config.yaml"

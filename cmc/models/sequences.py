@@ -96,13 +96,18 @@ def arrange(lengths: Tensor, device: torch.device) -> Layout:
     Attention costs clips x longest^2 in a rectangle; sorted by length, the clips of one have little padding.
     """
     length = lengths.numpy()
-    start = np.concatenate([[0], np.cumsum(length)[:-1]])
     order = np.argsort(-length, kind="stable")
     if device.type == "cpu":
         parts = np.split(order, cuts(length[order], CPU_BUDGET))
     else:
         parts = np.array_split(order, 1 if length.min() == length.max() else min(GPU_GROUPS, len(order)))
-    times = [int(length[clips[0]]) for clips in parts]
+    return lay(length, parts, device)
+
+
+def lay(length: np.ndarray, parts: Sequence[np.ndarray], device: torch.device) -> Layout:
+    """A batch of clips of some lengths in rectangles, each of the clips at some places, in their order."""
+    start = np.cumsum(length) - length
+    times = [int(length[clips].max()) for clips in parts]
     real = [np.arange(time) < length[clips, None] for clips, time in zip(parts, times, strict=True)]
     rows = [
         np.where(here, start[clips, None] + np.arange(time), 0).ravel()

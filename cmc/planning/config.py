@@ -13,6 +13,8 @@ from jsonschema import Draft202012Validator
 from cmc.features import extractors
 from cmc.labels import check_name, spelled
 
+OWN = Path("mine.yaml")  # settings of one's own, in the folder where one works; Snakemake reads it, too
+
 
 class PlanError(SystemExit):
     """Something that the user has to mend before anything can run.
@@ -144,7 +146,17 @@ def twice(path: str | Path) -> str | None:
         return None
 
     with open(path, encoding="utf-8") as file:
-        return found(yaml.compose(file, yaml.SafeLoader), "")
+        return found(yaml.compose(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), "")
+
+
+def unread() -> str:
+    """What may be the matter where settings of one's own are not in the config."""
+    if OWN.is_file():
+        return ""
+    other = OWN.with_suffix(".yml")
+    if other.is_file():
+        return f"\n{other} is not read: call it {OWN}, or give it by --configfile."
+    return f"\nThere is no {OWN} in {Path.cwd()}; other files with settings are given by --configfile."
 
 
 def refuse(mistakes: Iterable[str]) -> None:

@@ -5,12 +5,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from cmc.planning.config import PlanError
+from cmc.planning.config import PlanError, unread
 from cmc.planning.data import DEMO
 from cmc.planning.variants import COMPARED, TABLE
 
 SHOWN = 3  # near names
-OWN = Path("mine.yaml")  # settings of one's own, in the folder where one works
 COMPARING = ("significance", "cost")  # what is of the models of several tables
 ALL = "all"
 CROSS = "results/cross_dataset.csv"
@@ -57,16 +56,6 @@ def check_dataset(name: str, known: Collection[str]) -> None:
             f"There is no data set {name}.{near(name, known)}\n"
             f"The config has: {', '.join(known)}. docs/datasets.md says how to add one.{unread()}"
         )
-
-
-def unread() -> str:
-    """What may be the matter where settings of one's own are not in the config."""
-    if OWN.is_file():
-        return ""
-    other = OWN.with_suffix(".yml")
-    if other.is_file():
-        return f"\n{other} is not read: call it {OWN}, or give it by --configfile."
-    return f"\nThere is no {OWN} in {Path.cwd()}; other files with settings are given by --configfile."
 
 
 def check(

@@ -9,18 +9,14 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from cmc.models.cmc import clip_mean
-from cmc.models.sequences import Moved, Sequences, move
+from cmc.models.sequences import Moved, Sequences, lay, move
 
 
 def rectangle(x: Sequences) -> Tensor:
     """The clips (batch, longest, width), filled up with zeros."""
-    lengths, times, starts = spans(x)
-    real = times < lengths[:, None]
-    rows = np.where(real, starts[:, None] + times, 0)
-    rows_there, places = move([rows, np.flatnonzero(real)], x.values.device)
-    (padded,) = move([~real], x.values.device)
-    frames = Moved.apply(x.values, rows_there.flatten(), places, None).view(*rows.shape, -1)
-    return frames.masked_fill(padded[..., None], 0)
+    whole = lay(x.lengths.numpy(), [np.arange(len(x.lengths))], x.values.device)
+    frames = Moved.apply(x.values, whole.cells, whole.places, None).masked_fill(whole.padded, 0)
+    return frames.unflatten(0, (len(x.lengths), -1))
 
 
 def packed(x: Sequences) -> PackedSequence:
